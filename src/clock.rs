@@ -1,0 +1,25 @@
+//! The only reader of the time.
+//!
+//! Everything that decides takes `now` as an argument; everything that acts asks here. Two clocks are kept
+//! apart: [`now`] never goes backwards and measures waits and delays, [`wall`] is what operators read in logs.
+
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+/// The monotonic time: for waits, deadlines and measured delays.
+#[expect(clippy::disallowed_methods, reason = "this module is where the time is read")]
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The wall-clock time since 1970-01-01 UTC: for time stamps only, it may jump.
+///
+/// A clock set before 1970 reads as zero.
+#[expect(clippy::disallowed_methods, reason = "this module is where the time is read")]
+#[must_use]
+pub fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
