@@ -1,5 +1,10 @@
 //! Pillion is the realtime sidecar that rides behind nginx.
 
 pub mod backoff;
+pub mod buffer;
 pub mod clock;
+pub mod ids;
+pub mod metrics;
+pub mod record;
 pub mod tasks;
+pub mod trail;
