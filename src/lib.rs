@@ -8,3 +8,4 @@ pub mod metrics;
 pub mod record;
 pub mod tasks;
 pub mod trail;
+pub mod wire;
