@@ -5,6 +5,7 @@ pub mod buffer;
 pub mod clock;
 pub mod ids;
 pub mod metrics;
+pub mod net;
 pub mod record;
 pub mod tasks;
 pub mod trail;
