@@ -1,1 +1,3 @@
-fn main() {}
+//! The tests that look at pillion from outside, in one program.
+
+mod config;
