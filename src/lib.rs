@@ -1,14 +1,18 @@
 //! Pillion is the realtime sidecar that rides behind nginx.
 
 pub mod address;
+pub mod api;
 pub mod backoff;
+pub mod buffer;
 pub mod clock;
 pub mod config;
+pub mod gateway;
 pub mod host;
 pub mod ids;
 pub mod metrics;
 pub mod net;
 pub mod record;
+pub mod status;
 pub mod tasks;
 pub mod trail;
 pub mod units;

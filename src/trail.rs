@@ -22,6 +22,7 @@ use aws_lc_rs::digest;
 use prometheus_client::metrics::counter::Counter;
 
 use crate::buffer::Buffer;
+use crate::buffer::DropCause;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
 use crate::metrics::ByAction;
@@ -244,18 +245,27 @@ impl Trail {
 
     /// Tells of a loss, when there was one and there is room to tell. The shipper calls it after each flush.
     pub fn log_gap(&self) {
-        let Some(gap) = self.buffer.take_gap() else { return };
-        let sequence = self.write(Some((self.wall)()), Some(Action::LogGap), Some(Level::Error), |line| {
-            line.integer(record::GAP_LINES, gap.records);
-            line.integer(record::GAP_BYTES, gap.bytes);
-            if let (Some(first), Some(last)) = (gap.first_sequence, gap.last_sequence) {
-                line.integer(record::GAP_FROM, first);
-                line.integer(record::GAP_TO, last);
-            }
-            line.word(record::GAP_CAUSE, gap.cause.as_str());
-        });
-        if sequence.is_none() {
-            self.buffer.restore_gap(gap);
+        let Some(mut gap) = self.buffer.take_gap() else { return };
+        let sequence = self.sequence.fetch_add(1, Relaxed);
+        let head = self.head(Some((self.wall)()), Some(Action::LogGap), Some(Level::Error), sequence);
+        let lost = gap.total();
+        let told = self.compose(
+            &head,
+            |out| self.buffer.offer(out),
+            |line| {
+                line.integer(record::GAP_LINES, lost.records);
+                line.integer(record::GAP_BYTES, lost.bytes);
+                if let (Some(first), Some(last)) = (gap.first_sequence, gap.last_sequence) {
+                    line.integer(record::GAP_FROM, first);
+                    line.integer(record::GAP_TO, last);
+                }
+                line.word(record::GAP_CAUSE, gap.main_cause().map_or("unknown", DropCause::name));
+            },
+        );
+        if !told {
+            // The number is used up: the gap that will be told later covers it.
+            gap.last_sequence = Some(sequence);
+            self.buffer.restore_gap(&gap);
         }
     }
 
@@ -319,26 +329,44 @@ impl Trail {
         }
     }
 
-    /// Numbers, writes and counts one record; `None` when there was no room for it.
+    /// Numbers, writes and counts one record; the buffer counts it as dropped when there is no room.
     fn write(
         &self,
         at: Option<Duration>,
         action: Option<Action>,
         level: Option<Level>,
         fill: impl FnOnce(&mut Line<'_>),
-    ) -> Option<u64> {
-        action.and_then(|action| self.counters.get(action as usize)).unwrap_or(&self.foreign).inc();
+    ) {
         let sequence = self.sequence.fetch_add(1, Relaxed);
-        let head = Head { origin: &self.origin, at, action: action.map(Action::as_str), level, sequence };
+        let head = self.head(at, action, level, sequence);
+        self.compose(&head, |out| self.buffer.log_numbered(out, Some(sequence)).is_ok(), fill);
+    }
+
+    fn head(
+        &self,
+        at: Option<Duration>,
+        action: Option<Action>,
+        level: Option<Level>,
+        sequence: u64,
+    ) -> Head<'_> {
+        action.and_then(|action| self.counters.get(action as usize)).unwrap_or(&self.foreign).inc();
+        Head { origin: &self.origin, at, action: action.map(Action::as_str), level, sequence }
+    }
+
+    fn compose(
+        &self,
+        head: &Head<'_>,
+        hand_in: impl FnOnce(&[u8]) -> bool,
+        fill: impl FnOnce(&mut Line<'_>),
+    ) -> bool {
         let max = self.max_line.load(Relaxed);
-        let compose = |out: &mut Vec<u8>| {
+        SCRATCH.with_borrow_mut(|out| {
             out.clear();
-            let mut line = Line::begin(out, max, &head);
+            let mut line = Line::begin(out, max, head);
             fill(&mut line);
             line.end();
-            self.buffer.log_numbered(out, sequence).is_ok()
-        };
-        SCRATCH.with_borrow_mut(compose).then_some(sequence)
+            hand_in(out)
+        })
     }
 }
 
@@ -381,4 +409,118 @@ fn hashed(token: &str) -> String {
         write!(hex, "{byte:02x}").unwrap_or_default();
         hex
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Limits;
+    use crate::buffer::Outcome;
+    use crate::buffer::Tally;
+    use crate::ids::BootId;
+    use crate::ids::SessionIds;
+    use serde_json::Value;
+
+    struct Log {
+        trail: Trail,
+        buffer: Arc<Buffer>,
+        metrics: Arc<Metrics>,
+    }
+
+    fn log(style: Style, drop_limit: usize) -> Log {
+        let buffer = Arc::new(Buffer::new(Limits { flush_limit: 1, drop_limit, max_line: 4096 }));
+        let metrics = Arc::new(Metrics::new());
+        let wall = || Duration::from_millis(1_795_217_939_404);
+        let origin = Origin::new("edge-1", "00000000000000aa");
+        let trail = Trail::new(origin, style, wall, (Arc::clone(&buffer), Arc::clone(&metrics)));
+        Log { trail, buffer, metrics }
+    }
+
+    impl Log {
+        fn records(&self) -> Vec<Value> {
+            let chunk = self.buffer.take().map(|chunk| chunk.bytes().to_vec()).unwrap_or_default();
+            String::from_utf8(chunk)
+                .unwrap()
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        }
+    }
+
+    const STYLE: Style = Style { plain_tokens: false, legacy_fields: false, max_line: 4096 };
+
+    #[test]
+    fn a_login_carries_the_session_and_the_hash_of_the_token() {
+        let log = log(STYLE, 1 << 20);
+        let id = SessionIds::new("edge-1", BootId::new(0xaa)).next(2);
+        let subject = Subject {
+            session_id: Some(&id),
+            user_id: Some("u1"),
+            client: Some(IpAddr::from([192, 0, 2, 7])),
+            token: Some("abc"),
+            worker: Some(2),
+            ..Subject::default()
+        };
+        log.trail.login(&subject, "in 1 room");
+        let records = log.records();
+        let record = &records[0];
+        assert_eq!(record["action"], "login");
+        assert_eq!(record["session_id"], id.as_str());
+        assert_eq!(record["user_id"], "u1");
+        assert_eq!(record["client"], "192.0.2.7");
+        assert_eq!(record["token"], "ba7816bf8f01cfea");
+        assert_eq!(record["time"], 1_795_217_939);
+        assert_eq!(record["worker_id"], 2);
+        assert!(record.get("session").is_none());
+        assert!(log.metrics.render().contains("pillion_log_actions_total{action=\"login\"} 1"));
+    }
+
+    #[test]
+    fn the_original_spellings_come_on_wish() {
+        let log = log(Style { legacy_fields: true, plain_tokens: true, ..STYLE }, 1 << 20);
+        let id = SessionIds::new("edge-1", BootId::new(0xaa)).next(2);
+        let subject = Subject { session_id: Some(&id), token: Some("abc"), ..Subject::default() };
+        log.trail.login(&subject, "");
+        log.trail.msg_send_failed(&subject, Duration::from_millis(2500), "broken pipe");
+        let records = log.records();
+        assert_eq!(records[0]["acction"], "login");
+        assert_eq!(records[0]["session"], id.as_str());
+        assert_eq!(records[0]["token"], "abc");
+        assert_eq!(records[1]["sesson_id"], id.as_str());
+        assert_eq!(records[1]["send_time_delay"], 2.5);
+    }
+
+    #[test]
+    fn a_loss_is_told_when_there_is_room_again() {
+        let log = log(STYLE, 700);
+        for _ in 0..5 {
+            log.trail.drain("signal");
+        }
+        log.trail.log_gap();
+        let chunk = log.buffer.take().unwrap();
+        let kept = chunk.records() as u64;
+        assert!(kept < 5, "the limit leaves no room for all");
+        let bytes = chunk.bytes().len();
+        log.buffer.release(Outcome::Sent, Tally::new(chunk.records(), bytes));
+        log.trail.log_gap();
+        let gap = &log.records()[0];
+        assert_eq!(gap["action"], "log_gap");
+        assert_eq!(gap["gap.lines"], 5 - kept);
+        assert_eq!(gap["gap.from_sequence"], kept);
+        assert_eq!(gap["gap.to_sequence"], 5, "the number that the first try used up is covered");
+        assert_eq!(gap["gap.cause"], "overflow");
+        log.trail.log_gap();
+        assert!(log.records().is_empty(), "a loss is told once");
+    }
+
+    #[test]
+    fn sequence_numbers_have_no_gap() {
+        let log = log(STYLE, 1 << 20);
+        for _ in 0..10 {
+            log.trail.drain("signal");
+        }
+        let numbers: Vec<_> = log.records().iter().map(|r| r["log.sequence"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+        assert_eq!(Action::ALL.len(), 15);
+    }
 }

@@ -8,7 +8,9 @@
 //! one, and is removed when the listener is dropped, if it is still ours. After a crash the file stays and the next
 //! start replaces it.
 
+pub mod http;
 mod listen;
+mod slot;
 mod socket_file;
 mod stream;
 
@@ -16,6 +18,8 @@ pub use listen::Datagram;
 pub use listen::Listener;
 pub use listen::bind_datagram;
 pub use listen::bind_stream;
+pub use slot::Slot;
+pub use slot::Slots;
 pub use socket_file::SocketFile;
 pub use stream::Peer;
 pub use stream::Stream;
