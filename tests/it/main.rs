@@ -1,1 +1,8 @@
-fn main(){}
+//! Integration tests: one binary, one file per subject.
+
+mod ops_elastic;
+mod ops_nginx;
+mod ops_nginx_live;
+mod ops_systemd;
+mod shipped;
+mod trial;
