@@ -58,8 +58,8 @@ fn listed(list: &[(&str, &str)], plugin: &str, option: &str) -> bool {
 #[derive(Debug)]
 enum Setting {
     Word(String),
-    List(Vec<Setting>),
-    Map(Vec<(String, Setting)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
     Plugin(Plugin),
 }
 
