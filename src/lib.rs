@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod buffer;
 pub mod clock;
 pub mod config;
+pub mod data_dir;
 pub mod gateway;
 pub mod host;
 pub mod ids;

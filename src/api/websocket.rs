@@ -37,6 +37,9 @@ use crate::tasks::OnExit;
 /// The subprotocol that asks for Protobuf instead of JSON.
 const PROTOBUF: &str = "centrifuge-protobuf";
 
+/// Tells nginx the session, for its access log; nginx does not pass it on to the client.
+const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+
 /// The subprotocol that asks for JSON, as the absence of any does.
 const JSON: &str = "centrifuge-json";
 
@@ -58,6 +61,9 @@ pub(super) fn upgrade(
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     let accept = derive_accept_key(key);
     let credentials = credentials(request.uri().query().unwrap_or_default());
+    let worker = tasks::worker();
+    let session_id = means.gateway.session_id(worker);
+    let session_header = HeaderValue::from_str(session_id.as_str());
     hand_over(means, hyper::upgrade::on(request), client, move |stream, leftover, client| Arriving {
         stream,
         leftover,
@@ -65,7 +71,8 @@ pub(super) fn upgrade(
         credentials,
         client: client.address,
         request_id: client.request_id,
-        worker: tasks::worker(),
+        session_id,
+        worker,
         slot,
     });
 
@@ -76,6 +83,9 @@ pub(super) fn upgrade(
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     if let Ok(accept) = HeaderValue::from_str(&accept) {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Ok(session) = session_header {
+        headers.insert(SESSION_ID, session);
     }
     if let Some(protocol) = protocol {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));

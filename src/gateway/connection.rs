@@ -117,7 +117,7 @@ impl Connection {
             .max_message_size(Some(settings.frame_max))
             .max_frame_size(Some(settings.frame_max));
         Self {
-            session: Session::new(shared.session_ids.next(arriving.worker), dialect),
+            session: Session::new(arriving.session_id, dialect),
             socket: WebSocketContext::new(Role::Server, Some(limits)),
             route: Arc::new(arriving.route),
             rhythm,

@@ -74,6 +74,7 @@ use crate::gateway::rooms::Unfinished;
 use crate::gateway::settings::Settings;
 use crate::ids::BootId;
 use crate::ids::MessageIds;
+use crate::ids::SessionId;
 use crate::ids::SessionIds;
 use crate::metrics::Metrics;
 use crate::net::Slot;
@@ -119,6 +120,8 @@ pub struct Arriving {
     pub client: Option<IpAddr>,
     /// The id that nginx gave its request.
     pub request_id: String,
+    /// The id of its session, which nginx has logged already.
+    pub session_id: SessionId,
     /// The worker thread that accepted it.
     pub worker: u32,
     /// Its place among the connections.
@@ -194,6 +197,12 @@ impl Gateway {
     pub fn welcome(&self, arriving: Arriving) {
         let connection = Connection::new(Arc::clone(&self.shared), arriving);
         self.shared.means.tasks.spawn("connection", OnExit::Ignore, connection.run());
+    }
+
+    /// The id of a session that `worker` is about to accept.
+    #[must_use]
+    pub fn session_id(&self, worker: u32) -> SessionId {
+        self.shared.session_ids.next(worker)
     }
 
     /// An id for a request that came without one.

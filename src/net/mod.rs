@@ -9,11 +9,13 @@
 //! start replaces it.
 
 pub mod http;
+mod inherit;
 mod listen;
 mod slot;
 mod socket_file;
 mod stream;
 
+pub use inherit::inherited;
 pub use listen::Datagram;
 pub use listen::Listener;
 pub use listen::bind_datagram;

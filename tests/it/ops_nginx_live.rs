@@ -24,9 +24,9 @@ use crate::shipped;
 use crate::trial::PATIENCE;
 use crate::trial::Trial;
 use crate::trial::certificate;
-use crate::trial::free_port;
+use crate::nginx::free_port;
 use crate::trial::header;
-use crate::trial::require_nginx;
+use crate::nginx::require_nginx;
 
 #[test]
 fn nginx_accepts_the_shipped_site_inside_a_debian_configuration() {
@@ -182,13 +182,13 @@ fn a_sane_request_id_is_kept_and_a_silly_one_replaced() {
 fn a_websocket_passes_whole_and_its_line_names_the_session_and_not_the_token() {
     let trial = Trial::start(true);
     for route in ["/connection/websocket", "/ws?token=secret"] {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, trial.http)).unwrap();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, trial.nginx.http)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
             "GET {route} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              X-Forwarded-For: 6.6.6.6\r\n\r\n",
-            trial.http
+            trial.nginx.http
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -206,7 +206,7 @@ fn a_websocket_passes_whole_and_its_line_names_the_session_and_not_the_token() {
         assert_eq!(header(&head, "Upgrade"), Some("websocket"));
         assert_eq!(header(&head, "Connection"), Some("upgrade"));
         assert_eq!(header(&head, "X-Forwarded-For"), Some("127.0.0.1"), "the client's own is not passed on");
-        assert_eq!(header(&head, "Host"), Some(format!("localhost:{}", trial.http).as_str()));
+        assert_eq!(header(&head, "Host"), Some(format!("localhost:{}", trial.nginx.http).as_str()));
         assert!(head.starts_with(&format!("GET {route} ")), "the query is passed on: {head}");
 
         // Far more than the buffers of nginx, both ways at once.
@@ -275,7 +275,7 @@ fn tls_reaches_pillion_as_https() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let client = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, trial.https)).unwrap();
+    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, trial.nginx.https)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = rustls::StreamOwned::new(client, socket);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();

@@ -1,6 +1,4 @@
 //! A real nginx on the shipped files, with the test on both of its ends: client and upstream.
-//!
-//! The machine must have nginx (`make test` installs it); without it these tests fail, they are not skipped.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,22 +14,18 @@ use std::io::Read;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::net::TcpStream;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::shipped;
+use crate::nginx::Nginx;
 
 /// How long anything may take before the test says that it did not happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,26 +38,9 @@ pub(crate) fn certificate(directory: &Path) -> rustls::pki_types::CertificateDer
     made.cert.der().clone()
 }
 
-/// Fails the test on a machine without nginx.
-pub(crate) fn require_nginx() {
-    let found =
-        Command::new("sh").args(["-c", "PATH=$PATH:/usr/sbin:/usr/local/sbin; command -v nginx"]).output();
-    assert!(
-        found.unwrap().status.success(),
-        "nginx is not installed, and these tests run it: apt-get install nginx"
-    );
-}
-
-/// A port that was free a moment ago; whoever uses it tries again with another when somebody was faster.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
 /// A real nginx on the shipped files, with the test on both of its ends.
 pub(crate) struct Trial {
-    nginx: Child,
-    pub(crate) http: u16,
-    pub(crate) https: u16,
+    pub(crate) nginx: Nginx,
     syslog: UdpSocket,
     heads: mpsc::Receiver<String>,
     pub(crate) certificate: rustls::pki_types::CertificateDer<'static>,
@@ -73,45 +50,25 @@ pub(crate) struct Trial {
 impl Trial {
     /// Starts nginx by the script that `make run` uses; the upstream answers unless `upstream` is false.
     pub(crate) fn start(upstream: bool) -> Self {
-        require_nginx();
         let directory = tempfile::tempdir().unwrap();
         let certificate = certificate(directory.path());
         let syslog = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         syslog.set_read_timeout(Some(PATIENCE)).unwrap();
-        fs::create_dir(directory.path().join("run")).unwrap();
+        let socket = directory.path().join("pillion.sock");
         let (sender, heads) = mpsc::channel();
         if upstream {
-            let listener = UnixListener::bind(directory.path().join("run/pillion.sock")).unwrap();
+            let listener = UnixListener::bind(&socket).unwrap();
             thread::spawn(move || serve(&listener, &sender));
         }
-        for _ in 0..5 {
-            let (http, https) = (free_port(), free_port());
-            let mut nginx = Command::new("sh")
-                .arg(shipped::root().join("nginx/trial.sh"))
-                .arg(directory.path())
-                .env("TRIAL_SYSLOG", syslog.local_addr().unwrap().to_string())
-                .env("TRIAL_HTTP_PORT", http.to_string())
-                .env("TRIAL_HTTPS_PORT", https.to_string())
-                .env("TRIAL_LOG_LEVEL", "notice")
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut said = BufReader::new(nginx.stderr.take().unwrap());
-            if ready(&mut said) {
-                // Whatever else it says must be read, or it would block on a full pipe.
-                thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-                return Self { nginx, http, https, syslog, heads, certificate, _directory: directory };
-            }
-            nginx.wait().unwrap();
-        }
-        panic!("nginx did not start, five times");
+        let nginx = Nginx::start(directory.path(), &socket, &syslog.local_addr().unwrap().to_string());
+        Self { nginx, syslog, heads, certificate, _directory: directory }
     }
 
     /// Sends bytes from an address of this machine and reads until nginx closes.
     pub(crate) fn exchange_from(&self, source: Ipv4Addr, request: &[u8]) -> String {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, self.http)).into()).unwrap();
+        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, self.nginx.http)).into()).unwrap();
         let mut stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request).unwrap();
@@ -161,29 +118,6 @@ impl Trial {
             }
         }
     }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.nginx),
-            rustix::process::Signal::TERM,
-        )
-        .expect("nginx is our child and not waited for");
-        self.nginx.wait().expect("nginx ends on SIGTERM");
-    }
-}
-
-/// Its sockets are bound before it starts the first worker, and it says so.
-fn ready(said: &mut impl BufRead) -> bool {
-    let mut line = String::new();
-    while said.read_line(&mut line).is_ok_and(|size| size > 0) {
-        if line.contains("start worker process ") {
-            return true;
-        }
-        line.clear();
-    }
-    false
 }
 
 /// An upstream that reports every head: websockets are echoed, everything else is answered with two bytes.

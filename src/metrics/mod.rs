@@ -3,11 +3,13 @@
 //! Names are `pillion_<room>_<noun>_<unit>_total`. Rooms count through the fields of [`Metrics`]; nobody else
 //! names a metric. What a room counts under its own lock, such as the log buffer, is read at each scrape.
 
+mod log;
+
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +17,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::buffer::Buffer;
+
+pub use log::Shipping;
 
 /// A label that names a dialect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -119,9 +125,10 @@ impl Metrics {
         }
     }
 
-    /// Adds what is counted elsewhere and read at each scrape.
-    pub fn collect(&self, collector: Box<dyn Collector>) {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+    /// Adds the log's counters: those of its buffer, and what `shipping` says at each scrape.
+    pub fn watch_log(&self, buffer: Arc<Buffer>, shipping: impl Fn() -> Shipping + Send + Sync + 'static) {
+        let collector = log::LogCollector { buffer, shipping: Box::new(shipping) };
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
     }
 
     /// All metrics as Prometheus text.
@@ -163,7 +170,16 @@ mod tests {
         let metrics = Metrics::new();
         metrics.publications.inc();
         metrics.closes.get_or_create(&ByReason { reason: "slow" }).inc();
+        let limits = crate::buffer::Limits { flush_limit: 1, drop_limit: 10, max_line: 10 };
+        let buffer = Arc::new(Buffer::new(limits));
+        metrics.watch_log(Arc::clone(&buffer), || Shipping { flushes: 7, ..Shipping::default() });
+        buffer.log(b"12345").unwrap();
+        buffer.log(b"1234567").unwrap_err();
         let text = metrics.render();
+        assert!(text.contains("pillion_logger_accepted_records_total 2"), "{text}");
+        assert!(text.contains("pillion_logger_dropped_records_total{cause=\"overflow\"} 1"), "{text}");
+        assert!(text.contains("pillion_logger_queued_size_bytes 5"), "{text}");
+        assert!(text.contains("pillion_logger_flushes_total 7"), "{text}");
         assert!(text.contains("pillion_gateway_publications_total 1"), "{text}");
         assert!(text.contains("pillion_gateway_closes_total{reason=\"slow\"} 1"), "{text}");
         for line in text.lines().filter(|line| line.starts_with("# TYPE")) {
