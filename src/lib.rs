@@ -1,8 +1,10 @@
 //! Pillion is the realtime sidecar that rides behind nginx.
 
+pub mod address;
 pub mod backoff;
 pub mod buffer;
 pub mod clock;
+pub mod config;
 pub mod ids;
 pub mod metrics;
 pub mod record;
