@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod ids;
 pub mod metrics;
+pub mod net;
 pub mod record;
 pub mod tasks;
 pub mod trail;
