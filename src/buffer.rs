@@ -1,5 +1,5 @@
 //! stub
-#![allow(missing_docs, reason = "stub")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::needless_pass_by_value, reason = "stub")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropCause {
     Overflow,
@@ -21,14 +21,34 @@ pub struct Gap {
     pub last_sequence: Option<u64>,
     pub cause: DropCause,
 }
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub flush_limit: usize,
+    pub drop_limit: usize,
+    pub max_line: usize,
+}
+#[derive(Debug)]
+pub struct Chunk(Vec<u8>);
+impl Chunk {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+#[derive(Debug)]
 pub struct Buffer {
-    pub lines: std::sync::Mutex<Vec<u8>>,
+    lines: std::sync::Mutex<Vec<u8>>,
 }
 impl Buffer {
+    pub fn new(_limits: Limits) -> Self {
+        Self { lines: std::sync::Mutex::default() }
+    }
     pub fn log_numbered(&self, record: &[u8], _sequence: u64) -> Result<usize, Dropped> {
         self.lines.lock().unwrap().extend_from_slice(record);
         Ok(record.len())
+    }
+    pub fn take(&self) -> Option<Chunk> {
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
+        (!lines.is_empty()).then_some(Chunk(lines))
     }
     pub fn take_gap(&self) -> Option<Gap> {
         None
