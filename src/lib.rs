@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod clock;
 pub mod config;
 pub mod ids;
+pub mod ingest;
 pub mod metrics;
 pub mod net;
 pub mod record;

@@ -68,6 +68,7 @@ actions! {
     NginxAccess "nginx_access" "A line of nginx's access log.";
     NginxError "nginx_error" "A line of nginx's error log.";
     Syslog "syslog" "A syslog line from elsewhere.";
+    Line "line" "A line of JSON or text from elsewhere, without a syslog header.";
     ConfigReload "config_reload" "The configuration was read again.";
     Drain "drain" "The daemon is stopping.";
     Diagnostic "diagnostic" "What the program says of itself.";
@@ -147,6 +148,12 @@ impl Trail {
         self.plain_tokens.store(style.plain_tokens, Relaxed);
         self.legacy_fields.store(style.legacy_fields, Relaxed);
         self.max_line.store(style.max_line, Relaxed);
+    }
+
+    /// The longest record in bytes.
+    #[must_use]
+    pub fn max_line(&self) -> usize {
+        self.max_line.load(Relaxed)
     }
 
     /// A client was refused before a session began.
@@ -338,7 +345,12 @@ impl Trail {
             line.end();
             self.buffer.log_numbered(out, sequence).is_ok()
         };
-        SCRATCH.with_borrow_mut(compose).then_some(sequence)
+        // A value that logs while it is written finds the buffer taken: the inner record then gets its own.
+        let written = SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut out) => compose(&mut out),
+            Err(_) => compose(&mut Vec::new()),
+        });
+        written.then_some(sequence)
     }
 }
 
