@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod buffer;
 pub mod clock;
 pub mod config;
+pub mod diagnostics;
 pub mod ids;
 pub mod ingest;
 pub mod metrics;
