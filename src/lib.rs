@@ -11,5 +11,6 @@ pub mod ingest;
 pub mod metrics;
 pub mod net;
 pub mod record;
+pub mod sink;
 pub mod tasks;
 pub mod trail;
