@@ -69,6 +69,7 @@ actions! {
     NginxAccess "nginx_access" "A line of nginx's access log.";
     NginxError "nginx_error" "A line of nginx's error log.";
     Syslog "syslog" "A syslog line from elsewhere.";
+    Line "line" "A line of JSON or text from elsewhere, without a syslog header.";
     ConfigReload "config_reload" "The configuration was read again.";
     Drain "drain" "The daemon is stopping.";
     Diagnostic "diagnostic" "What the program says of itself.";
@@ -148,6 +149,12 @@ impl Trail {
         self.plain_tokens.store(style.plain_tokens, Relaxed);
         self.legacy_fields.store(style.legacy_fields, Relaxed);
         self.max_line.store(style.max_line, Relaxed);
+    }
+
+    /// The longest record in bytes.
+    #[must_use]
+    pub fn max_line(&self) -> usize {
+        self.max_line.load(Relaxed)
     }
 
     /// A client was refused before a session began.
@@ -360,12 +367,17 @@ impl Trail {
         fill: impl FnOnce(&mut Line<'_>),
     ) -> bool {
         let max = self.max_line.load(Relaxed);
-        SCRATCH.with_borrow_mut(|out| {
+        let compose = |out: &mut Vec<u8>| {
             out.clear();
             let mut line = Line::begin(out, max, head);
             fill(&mut line);
             line.end();
             hand_in(out)
+        };
+        // A value that logs while it is written finds the buffer taken: the inner record then gets its own.
+        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut out) => compose(&mut out),
+            Err(_) => compose(&mut Vec::new()),
         })
     }
 }

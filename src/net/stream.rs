@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Duration;
 
+use socket2::SockRef;
+use socket2::TcpKeepalive;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::Interest;
@@ -58,6 +61,15 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.try_write_vectored(buffers),
             Self::Tcp(stream) => stream.try_write_vectored(buffers),
+        }
+    }
+
+    /// Has the kernel ask a TCP peer that is silent for `after` whether it still lives; unix peers need no asking.
+    pub fn keep_alive(&self, after: Duration) -> io::Result<()> {
+        match self {
+            Self::Unix(_) => Ok(()),
+            Self::Tcp(stream) => SockRef::from(stream)
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(after).with_interval(after)),
         }
     }
 

@@ -279,6 +279,17 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Marks the record as cut, when what it tells of was cut before it came here.
+    pub fn mark_cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// True when something was cut so far.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// Ends the record with its newline; true when something was cut.
     pub fn end(self) -> bool {
         if self.cut {

@@ -39,7 +39,9 @@ async fn members_of_a_room_hear_each_other_and_every_step_is_on_record() {
 
     let of_alice = |action: &'static str| {
         let session = session.clone();
-        move |record: &serde_json::Value| record["action"] == action && record["session_id"] == session.as_str()
+        move |record: &serde_json::Value| {
+            record["action"] == action && record["session_id"] == session.as_str()
+        }
     };
     let login = daemon.log.record("login", of_alice("login")).await;
     assert_eq!((login["user_id"].as_str(), login["dialect"].as_str()), (Some("alice"), Some("centrifuge")));
@@ -92,10 +94,16 @@ async fn bad_frames_end_their_own_session_with_the_reason_and_disturb_nobody_els
     let long = format!(r#"{{"id":2,"publish":{{"channel":"r","data":"{}"}}}}"#, "x".repeat(5000));
     let cases: [(Message, &str); 6] = [
         (Message::text(long), "close 1009 message longer than 4096 bytes"),
-        (Message::text("hello"), "close 3501 bad request: line 1 is no JSON object: expected value at line 1 column 1"),
+        (
+            Message::text("hello"),
+            "close 3501 bad request: line 1 is no JSON object: expected value at line 1 column 1",
+        ),
         (Message::text(r#"{"id":2,"connect":{}}"#), "close 3501 bad request: connect a second time"),
         (Message::binary(vec![1, 2, 3]), "close 3501 bad request: a binary frame; this dialect speaks text"),
-        (Message::text(r#"{"id":2,"publish":{"channel":"r"}}"#), "close 3501 bad request: line 1: bad parameters of publish: missing field `data` at line 1 column 15"),
+        (
+            Message::text(r#"{"id":2,"publish":{"channel":"r"}}"#),
+            "close 3501 bad request: line 1: bad parameters of publish: missing field `data` at line 1 column 15",
+        ),
         (
             Message::Frame(Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true)),
             "close 1007 text frame is not UTF-8",
@@ -108,12 +116,16 @@ async fn bad_frames_end_their_own_session_with_the_reason_and_disturb_nobody_els
         assert_eq!(client.next().await, expected);
         let logout = daemon
             .log
-            .record("logout", |record| record["action"] == "logout" && record["session_id"] == session.as_str())
+            .record("logout", |record| {
+                record["action"] == "logout" && record["session_id"] == session.as_str()
+            })
             .await;
         assert!(expected.contains(logout["err_code"].as_str().unwrap()), "{logout}");
         daemon
             .log
-            .record("web_err", |record| record["action"] == "web_err" && record["session_id"] == session.as_str())
+            .record("web_err", |record| {
+                record["action"] == "web_err" && record["session_id"] == session.as_str()
+            })
             .await;
     }
     // Unmasked frames and nonsense below the websocket are the library's to refuse; the reason reaches the client.
@@ -153,7 +165,11 @@ async fn a_signed_token_names_the_user_and_opens_its_rooms() {
     let mut client = daemon.websocket(CENTRIFUGE).await;
     let login = token(json!({"sub":"u1","channels":["r1"],"info":{"name":"U"}}));
     client.send(&format!(r#"{{"id":1,"connect":{{"token":"{login}"}}}}"#)).await;
-    assert_eq!(client.json().await["connect"]["subs"], json!({"r1":{}}), "the server joins the rooms of the token");
+    assert_eq!(
+        client.json().await["connect"]["subs"],
+        json!({"r1":{}}),
+        "the server joins the rooms of the token"
+    );
     client.send(&publish("r1", "1")).await;
     let heard = client.json().await;
     assert_eq!(heard["push"]["pub"]["info"]["conn_info"], json!({"name":"U"}));
@@ -161,7 +177,10 @@ async fn a_signed_token_names_the_user_and_opens_its_rooms() {
     client.send(r#"{"id":3,"subscribe":{"channel":"r2"}}"#).await;
     let refused = client.json().await;
     assert_eq!(refused["error"]["code"], 103);
-    assert!(refused["error"]["message"].as_str().unwrap().contains("does not name the room \"r2\""), "{refused}");
+    assert!(
+        refused["error"]["message"].as_str().unwrap().contains("does not name the room \"r2\""),
+        "{refused}"
+    );
 
     let mut late = daemon.websocket(CENTRIFUGE).await;
     late.send(&format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, token(json!({"sub":"u1","exp":1})))).await;
@@ -226,7 +245,9 @@ async fn a_slow_reader_loses_its_connection_and_nobody_else_a_message() {
     }
     let full = daemon
         .log
-        .record("memory_msg", |record| record["action"] == "memory_msg" && record["session_id"] == session.as_str())
+        .record("memory_msg", |record| {
+            record["action"] == "memory_msg" && record["session_id"] == session.as_str()
+        })
         .await;
     assert_eq!(full["err"], "slow: more than 65536 bytes waiting");
     let unsent = daemon.log.record("msg_send", is("msg_send")).await;
@@ -247,7 +268,11 @@ async fn upgrades_that_can_not_be_are_answered_with_what_would_be_right() {
         (format!("{upgrade}{key}Sec-WebSocket-Version: 8\r\n"), "426", "must be 13"),
         (format!("{upgrade}{version}"), "400", "Sec-WebSocket-Key"),
         (format!("{upgrade}{version}{key}Origin: https://evil.example\r\n"), "403", "allowed_origins"),
-        (format!("{upgrade}{version}{key}Sec-WebSocket-Protocol: centrifuge-protobuf\r\n"), "400", "Protobuf"),
+        (
+            format!("{upgrade}{version}{key}Sec-WebSocket-Protocol: centrifuge-protobuf\r\n"),
+            "400",
+            "Protobuf",
+        ),
     ];
     for (headers, status, words) in cases {
         let request = format!("GET {CENTRIFUGE} HTTP/1.1\r\nHost: t\r\n{headers}\r\n");
@@ -260,7 +285,8 @@ async fn upgrades_that_can_not_be_are_answered_with_what_would_be_right() {
     assert_eq!(record["err_code"], "426");
     let good = Client::open(&socket, CENTRIFUGE, &[("origin", "https://good.example")]).await;
     drop(good);
-    let nothing = exchange(&socket, b"GET /nothing HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await.unwrap();
+    let nothing =
+        exchange(&socket, b"GET /nothing HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await.unwrap();
     assert!(nothing.contains(r#"{"code":404,"message":"nothing is at /nothing"}"#), "{nothing}");
 }
 
@@ -295,7 +321,10 @@ async fn a_room_left_is_silent() {
     bob.connect("bob").await;
     bob.send(&publish("a", "1")).await;
     assert_eq!(bob.json().await, json!({"id":9,"publish":{}}));
-    assert!(tokio::time::timeout(BRIEF, alice.next()).await.is_err(), "nothing comes from a room that was left");
+    assert!(
+        tokio::time::timeout(BRIEF, alice.next()).await.is_err(),
+        "nothing comes from a room that was left"
+    );
     daemon.log.record("out of the room", |record| record["desc"] == "out room ok.").await;
     let (_, metrics) = daemon.admin("/metrics").await;
     assert!(metrics.contains("pillion_gateway_rooms 0"), "an empty room is gone");

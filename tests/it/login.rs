@@ -39,8 +39,10 @@ impl Backend {
                         drop(stream.read(&mut request).await);
                         return;
                     }
-                    let answer =
-                        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+                    let answer = format!(
+                        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 });
             }
@@ -68,7 +70,10 @@ async fn the_business_api_names_the_user_and_the_rooms() {
     assert_eq!(text.next().await, r#"{"p":"rcvMsg"}"#, "the text client is in its rooms without asking");
     json_side.send(r#"{"id":3,"subscribe":{"channel":"r1"}}"#).await;
     let replies = [json_side.json().await, json_side.json().await, json_side.json().await];
-    assert!(replies.contains(&json!({"id":3,"subscribe":{}})), "a room of the login may be subscribed to as well");
+    assert!(
+        replies.contains(&json!({"id":3,"subscribe":{}})),
+        "a room of the login may be subscribed to as well"
+    );
     let joined = daemon.log.record("room_manage", is("room_manage")).await;
     assert_eq!(joined["user_id"], "u1");
 }

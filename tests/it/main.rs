@@ -1,6 +1,18 @@
 //! The tests that look at pillion from outside: one binary, one file per subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what is not as expected ends the test"
+)]
 
 mod config;
+mod daemon;
+mod gateway;
+mod ingest;
+mod login;
+mod nginx;
+mod operations;
 mod ops_elastic;
 mod ops_kibana;
 mod ops_logstash;
@@ -8,4 +20,5 @@ mod ops_nginx;
 mod ops_nginx_live;
 mod ops_systemd;
 mod shipped;
+mod sink;
 mod trial;

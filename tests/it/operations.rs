@@ -24,12 +24,8 @@ const TRIAL: &str = "auth.insecure=true";
 
 /// Runs the daemon until it ends by itself: its exit code, and what it said.
 async fn failing(directory: &Path, more: &[&str]) -> (i32, String) {
-    let mut child = program()
-        .arg("run")
-        .args(arguments(directory, more))
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        program().arg("run").args(arguments(directory, more)).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();
     within("the end of stderr", child.stderr.take().unwrap().read_to_string(&mut said)).await.unwrap();
     (within("the end", child.wait()).await.unwrap().code().unwrap(), said)
@@ -154,7 +150,10 @@ async fn sighup_moves_the_log_to_another_target_without_losing_a_line() {
     daemon.signal(Signal::HUP);
     daemon.told("READY=1").await;
     let refused = daemon.log.record("config_reload", is("config_reload")).await;
-    assert_eq!((refused["log.level"].as_str(), refused["err"].as_str()), (Some("error"), Some("1 mistake in the configuration")));
+    assert_eq!(
+        (refused["log.level"].as_str(), refused["err"].as_str()),
+        (Some("error"), Some("1 mistake in the configuration"))
+    );
 
     std::fs::write(&file, format!("logger.path = {second:?}\nlisten.socket_mode = \"0666\"\n")).unwrap();
     daemon.signal(Signal::HUP);
@@ -164,9 +163,13 @@ async fn sighup_moves_the_log_to_another_target_without_losing_a_line() {
     assert_eq!(after["user_id"], "after");
     let (status, said, mut records) = daemon.stop().await;
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("these keys count only after a restart") && said.contains("listen.socket_mode"), "{said}");
+    assert!(
+        said.contains("these keys count only after a restart") && said.contains("listen.socket_mode"),
+        "{said}"
+    );
     records.extend(other.kill());
-    let mut numbers: Vec<u64> = records.iter().map(|record| record["log.sequence"].as_u64().unwrap()).collect();
+    let mut numbers: Vec<u64> =
+        records.iter().map(|record| record["log.sequence"].as_u64().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "nothing lost, nothing twice");
 }
@@ -176,7 +179,14 @@ async fn a_log_server_that_comes_late_or_goes_away_is_told_what_it_missed() {
     let directory = tempfile::tempdir().unwrap();
     let sink = directory.path().join("sink.sock");
     let nobody = LogServer::start(&directory.path().join("unused.sock"));
-    let limits = [TRIAL, "logger.drop_limit=8KiB", "logger.flush_limit=1KiB", "logger.max_line=4KiB", "logger.retry_interval=10ms", "logger.retry_max_interval=20ms"];
+    let limits = [
+        TRIAL,
+        "logger.drop_limit=8KiB",
+        "logger.flush_limit=1KiB",
+        "logger.max_line=4KiB",
+        "logger.retry_interval=10ms",
+        "logger.retry_max_interval=20ms",
+    ];
     let mut daemon = Daemon::start_in(directory, nobody, &limits).await;
     // Nobody listens: the log fills up and counts what it drops, and clients notice nothing.
     let mut client = daemon.websocket(CENTRIFUGE).await;
@@ -238,12 +248,22 @@ async fn sockets_of_the_service_manager_are_taken_over() {
 
 #[tokio::test]
 async fn check_and_defaults_say_what_is_so() {
-    let output = within("check", program().args(["check", "--set", "logger.flush_limit=8MiB", "--set", "logger.drop_limit=1MiB"]).output()).await.unwrap();
+    let output = within(
+        "check",
+        program()
+            .args(["check", "--set", "logger.flush_limit=8MiB", "--set", "logger.drop_limit=1MiB"])
+            .output(),
+    )
+    .await
+    .unwrap();
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("\"flush_limit\" should be < \"drop_limit\""), "{said}");
     let output = within("check", program().arg("check").output()).await.unwrap();
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"the configuration is right\n".as_slice()));
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), b"the configuration is right\n".as_slice())
+    );
     let output = within("defaults", program().arg("defaults").output()).await.unwrap();
     assert_eq!(output.stdout, pillion::config::DEFAULTS.as_bytes());
     let output = within("bad usage", program().arg("fly").output()).await.unwrap();

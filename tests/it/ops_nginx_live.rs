@@ -19,14 +19,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
+use crate::nginx::free_port;
+use crate::nginx::require_nginx;
 use crate::ops_nginx::access_fields;
 use crate::shipped;
 use crate::trial::PATIENCE;
 use crate::trial::Trial;
 use crate::trial::certificate;
-use crate::nginx::free_port;
 use crate::trial::header;
-use crate::nginx::require_nginx;
 
 #[test]
 fn nginx_accepts_the_shipped_site_inside_a_debian_configuration() {
