@@ -1,5 +1,7 @@
 //! Pillion is the realtime sidecar that rides behind nginx.
 
+pub mod address;
 pub mod backoff;
 pub mod clock;
+pub mod config;
 pub mod tasks;
