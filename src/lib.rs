@@ -2,6 +2,9 @@
 
 pub mod address;
 pub mod backoff;
+pub mod buffer;
 pub mod clock;
 pub mod config;
+pub mod logger;
+pub mod net;
 pub mod tasks;
