@@ -1,1 +1,142 @@
-fn main() {}
+//! Buffer to TCP sink, end to end, against a raw loop that writes 64 KiB blocks, in the same run.
+//!
+//! The sink is a thread that reads and throws away. Producers slow down when half the buffer is full, so nothing is
+//! dropped. Rounds of both kinds take turns, so that a noisy neighbour hits both.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and stops at the first surprise"
+)]
+
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use pillion::address::HostPort;
+use pillion::buffer::Buffer;
+use pillion::clock;
+use pillion::config;
+use pillion::config::Target;
+use pillion::logger;
+use pillion::tasks::OnExit;
+use pillion::tasks::Tasks;
+
+const RECORD: usize = 300;
+const BLOCK: usize = 64 * 1024;
+const ROUNDS: usize = 7;
+const RECORDS: usize = 4_000_000;
+
+fn main() {
+    // `cargo test --benches` runs this too, and wants to know only that it works.
+    let records = if std::env::args().any(|argument| argument == "--bench") { RECORDS } else { 10_000 };
+    println!("buffer to TCP sink: {RECORD}-byte records, {records} records, median of {ROUNDS} rounds");
+    println!("{:<40} {:>12} {:>10} {:>10}", "", "lines/s", "MB/s", "x raw");
+    let rows = [(1, 4096), (2, 4096), (1, BLOCK), (2, BLOCK)];
+    let mut raw = Vec::new();
+    let mut shipped = vec![Vec::new(); rows.len()];
+    for _ in 0..ROUNDS {
+        for ((producers, flush_limit), times) in rows.iter().zip(&mut shipped) {
+            let base = write_raw(records);
+            raw.push(base);
+            times.push((base, ship(records, *producers, *flush_limit)));
+        }
+    }
+    raw.sort();
+    row("raw 64 KiB writes", *raw.get(raw.len() / 2).unwrap(), records, 1.0);
+    for ((producers, flush_limit), mut times) in rows.into_iter().zip(shipped) {
+        times.sort_by_key(|(_, time)| *time);
+        let time = times.get(ROUNDS / 2).unwrap().1;
+        let mut ratios: Vec<_> =
+            times.iter().map(|(base, time)| base.as_secs_f64() / time.as_secs_f64()).collect();
+        ratios.sort_by(f64::total_cmp);
+        let name = format!("logger, {producers} producer(s), flush_limit {flush_limit}");
+        row(&name, time, records, *ratios.get(ROUNDS / 2).unwrap());
+    }
+}
+
+fn row(name: &str, time: Duration, records: usize, ratio: f64) {
+    let rate = records as f64 / time.as_secs_f64();
+    println!("{name:<40} {rate:>12.0} {:>10.0} {ratio:>10.2}", rate * RECORD as f64 / 1e6);
+}
+
+/// A sink that reads `bytes` and ends.
+fn sink(bytes: usize) -> (u16, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let reader = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 4 * BLOCK];
+        let mut left = bytes;
+        while left > 0 {
+            left -= stream.read(&mut buffer).unwrap();
+        }
+    });
+    (port, reader)
+}
+
+fn write_raw(records: usize) -> Duration {
+    let bytes = records * RECORD;
+    let (port, reader) = sink(bytes);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let block = vec![b'x'; BLOCK];
+    let begin = clock::now();
+    let mut left = bytes;
+    while left > 0 {
+        let len = left.min(BLOCK);
+        stream.write_all(block.get(..len).unwrap()).unwrap();
+        left -= len;
+    }
+    reader.join().unwrap();
+    begin.elapsed()
+}
+
+fn ship(records: usize, producers: usize, flush_limit: usize) -> Duration {
+    let (port, reader) = sink(records * RECORD);
+    let config = config::Logger {
+        target: Target::Tcp(HostPort { host: "127.0.0.1".to_owned(), port }),
+        flush_limit,
+        drop_limit: LIMIT,
+        timeout: Duration::from_secs(10),
+        max_retry_times: Some(3),
+        retry_interval: Duration::from_millis(100),
+        retry_max_interval: Duration::from_secs(1),
+        periodic_flush: Some(Duration::from_millis(10)),
+        max_line: 256 << 10,
+        tls: None,
+    };
+    let buffer = logger::buffer(&config);
+    let (_logger, shipper) = logger::build(&config, Arc::clone(&buffer), || {}).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let guard = runtime.enter();
+    Tasks::new().spawn("shipper", OnExit::Ignore, shipper.run());
+    drop(guard);
+    let begin = clock::now();
+    thread::scope(|scope| {
+        for _ in 0..producers {
+            scope.spawn(|| produce(&buffer, records / producers));
+        }
+    });
+    reader.join().unwrap();
+    let time = begin.elapsed();
+    assert_eq!(buffer.stats().dropped.total().records, 0);
+    time
+}
+
+fn produce(buffer: &Buffer, records: usize) {
+    let record = [b'x'; RECORD];
+    for n in 0..records {
+        buffer.log(&record).unwrap();
+        if n % 256 == 0 {
+            while buffer.stats().queued.bytes > LIMIT as u64 / 2 {
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+const LIMIT: usize = 8 << 20;

@@ -22,7 +22,6 @@ use crate::config::TokenMode;
 use crate::data_dir;
 use crate::data_dir::DataDir;
 use crate::gateway;
-use crate::gateway::Gateway;
 use crate::ids::BootId;
 use crate::ingest;
 use crate::logger;
@@ -92,7 +91,6 @@ impl Ground {
 }
 
 /// The daemon, built and not yet running.
-#[derive(Debug)]
 pub struct App {
     means: Arc<api::Means>,
     server: Server,
@@ -127,8 +125,7 @@ impl App {
         let server = Server::bind(&config.listen, inherited)?;
         let (intake, worker) = ingest::build(&config.ingest, config.listen.socket_mode, &trail, &metrics)?;
         let teller = Arc::clone(&trail);
-        let (logger, shipper) =
-            logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
+        let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
         watch(&metrics, &buffer, &logger);
         let tasks = groups.front.clone();
         let gateway_means =

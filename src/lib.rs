@@ -2,8 +2,10 @@
 
 pub mod address;
 pub mod api;
+pub mod app;
 pub mod backoff;
 pub mod buffer;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
@@ -12,6 +14,7 @@ pub mod gateway;
 pub mod host;
 pub mod ids;
 pub mod ingest;
+pub mod logger;
 pub mod metrics;
 pub mod net;
 pub mod record;

@@ -73,15 +73,6 @@ pub enum Outcome {
     Dropped(DropCause),
 }
 
-/// Why the shipper should look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// The flush limit is reached.
-    Now,
-    /// A flush became due while another was under way, and less than the flush limit is left.
-    Soon,
-}
-
 /// The buffer; see the module.
 #[derive(Debug)]
 pub struct Buffer {
@@ -98,7 +89,8 @@ struct State {
     chunk: Chunk,
     stats: Stats,
     due: bool,
-    sleeping: bool,
+    /// Set while the shipper sleeps: it is woken when a record would make the queue this long.
+    wake_at: Option<u64>,
     closed: bool,
     gap: Option<Gap>,
 }
@@ -137,7 +129,7 @@ impl Buffer {
             chunk: Chunk::default(),
             stats: Stats::default(),
             due: false,
-            sleeping: false,
+            wake_at: None,
             closed: false,
             gap: None,
         };
@@ -171,14 +163,13 @@ impl Buffer {
             return Ok(0);
         }
         let mut state = self.lock();
-        let verdict = state.judge(len);
-        let flush = state.would_queue(len) >= state.limits.flush_limit as u64;
+        let (verdict, size) = (state.judge(len), state.would_queue(len));
         state.stats.accepted += Tally::one(len);
         match verdict {
             Ok(()) => self.keep(&mut state, record),
             Err(cause) => state.lose(cause, Tally::one(len), sequence),
         }
-        self.leave(state, flush);
+        self.leave(state, size);
         verdict.map(|()| len).map_err(Dropped)
     }
 
@@ -191,10 +182,10 @@ impl Buffer {
         if len == 0 || state.judge(len).is_err() {
             return false;
         }
-        let flush = state.would_queue(len) >= state.limits.flush_limit as u64;
+        let size = state.would_queue(len);
         state.stats.accepted += Tally::one(len);
         self.keep(&mut state, record);
-        self.leave(state, flush);
+        self.leave(state, size);
         true
     }
 
@@ -221,8 +212,8 @@ impl Buffer {
     pub fn set_limits(&self, limits: Limits) {
         let mut state = self.lock();
         state.limits = limits;
-        let flush = state.stats.queued.bytes >= limits.flush_limit as u64;
-        self.leave(state, flush);
+        let size = state.stats.queued.bytes;
+        self.leave(state, size);
     }
 
     // === What the shipper calls; there is one ===
@@ -253,6 +244,8 @@ impl Buffer {
         }
         let mut state = self.lock();
         state.stats.queued = state.stats.queued.without(tally);
+        // With nothing left there is no reason left either.
+        state.due &= !state.stats.queued.is_zero();
         match outcome {
             Outcome::Sent => state.stats.sent += tally,
             Outcome::Dropped(cause) => state.lose(cause, tally, None),
@@ -275,13 +268,21 @@ impl Buffer {
     }
 
     /// Ready when a flush is due. One task may wait, and it may be woken without need.
-    pub fn poll_due(&self, context: &Context<'_>) -> Poll<Due> {
-        self.poll(context, true)
+    pub fn poll_due(&self, context: &Context<'_>) -> Poll<()> {
+        self.poll(context, |state| {
+            let flush_limit = state.limits.flush_limit as u64;
+            (state.due || state.stats.queued.bytes >= flush_limit, flush_limit)
+        })
     }
 
-    /// Ready when the flush limit is reached, whatever else makes a flush due.
+    /// Ready when so much is queued that nothing is gained by letting more come together.
+    ///
+    /// That is one full chunk, or less where the limits are so narrow that waiting could cost records.
     pub fn poll_full(&self, context: &Context<'_>) -> Poll<()> {
-        self.poll(context, false).map(|_| ())
+        self.poll(context, |state| {
+            let full = CHUNK_BYTES.min(state.limits.drop_limit / 2).max(state.limits.flush_limit) as u64;
+            (state.stats.queued.bytes >= full, full)
+        })
     }
 
     /// Ends the intake and drops what was not taken, both with the cause `exit`; returns what was dropped now.
@@ -325,10 +326,11 @@ impl Buffer {
         }
     }
 
-    /// Leaves the lock, and wakes the shipper if it sleeps and there is a reason.
-    fn leave(&self, mut state: MutexGuard<'_, State>, flush: bool) {
-        state.due |= flush;
-        let wake = flush && mem::take(&mut state.sleeping);
+    /// Leaves the lock after a record that would make the queue `size` bytes long, and wakes the shipper if it
+    /// sleeps and waits for that.
+    fn leave(&self, mut state: MutexGuard<'_, State>, size: u64) {
+        state.due |= size >= state.limits.flush_limit as u64;
+        let wake = state.wake_at.take_if(|level| size >= *level).is_some();
         drop(state);
         if wake {
             self.shipper.wake();
@@ -338,20 +340,18 @@ impl Buffer {
     /// The part of an empty record that is left: it can make a flush due, and nothing else.
     fn nudge(&self) {
         let state = self.lock();
-        let flush = state.stats.queued.bytes >= state.limits.flush_limit as u64;
-        self.leave(state, flush);
+        let size = state.stats.queued.bytes;
+        self.leave(state, size);
     }
 
-    fn poll(&self, context: &Context<'_>, soon: bool) -> Poll<Due> {
+    fn poll(&self, context: &Context<'_>, condition: impl FnOnce(&State) -> (bool, u64)) -> Poll<()> {
         self.shipper.register(context.waker());
         let mut state = self.lock();
-        let queued = state.stats.queued.bytes;
-        if queued > 0 && queued >= state.limits.flush_limit as u64 {
-            Poll::Ready(Due::Now)
-        } else if queued > 0 && soon && state.due {
-            Poll::Ready(Due::Soon)
+        let (met, wake_at) = condition(&state);
+        if met && !state.stats.queued.is_zero() {
+            Poll::Ready(())
         } else {
-            state.sleeping = true;
+            state.wake_at = Some(wake_at);
             Poll::Pending
         }
     }
@@ -460,11 +460,27 @@ mod tests {
         buffer.log(b"0").unwrap();
         buffer.log(b"1").unwrap();
         assert_eq!(woken.0.load(Ordering::SeqCst), 1, "it was awake already at the second one");
-        assert_eq!(buffer.poll_due(&context), Poll::Ready(Due::Now));
+        assert_eq!(buffer.poll_due(&context), Poll::Ready(()));
     }
 
     #[test]
-    fn a_record_that_came_during_a_flush_makes_the_next_one_due_soon() {
+    fn a_shipper_that_lets_records_gather_is_woken_by_a_full_chunk_or_narrow_limits() {
+        for (flush_limit, drop_limit, full) in [(10, 1 << 20, CHUNK_BYTES), (10, 100, 50), (80, 100, 80)] {
+            let buffer = buffer(flush_limit, drop_limit);
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            buffer.log(b"x").unwrap();
+            assert_eq!(buffer.poll_full(&Context::from_waker(&waker)), Poll::Pending);
+            buffer.log(&vec![b'x'; full - 2]).unwrap();
+            assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+            buffer.log(b"x").unwrap();
+            assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+            assert_eq!(buffer.poll_full(&Context::from_waker(&waker)), Poll::Ready(()));
+        }
+    }
+
+    #[test]
+    fn a_record_that_came_during_a_flush_makes_the_next_one_due() {
         let buffer = buffer(10, 100);
         let context = Context::from_waker(Waker::noop());
         buffer.log(b"0123456789").unwrap();
@@ -472,7 +488,7 @@ mod tests {
         let chunk = buffer.take().unwrap();
         buffer.log(b"late").unwrap();
         buffer.release(Outcome::Sent, Tally::one(chunk.bytes().len()));
-        assert_eq!(buffer.poll_due(&context), Poll::Ready(Due::Soon));
+        assert_eq!(buffer.poll_due(&context), Poll::Ready(()));
         assert_eq!(buffer.poll_full(&context), Poll::Pending);
         assert_eq!(buffer.begin_flush(), 4);
         assert_eq!(release_all(&buffer), b"late");
@@ -530,7 +546,7 @@ mod tests {
         let buffer = buffer(50, 100);
         buffer.log(&[b'x'; 40]).unwrap();
         buffer.set_limits(Limits { flush_limit: 5, drop_limit: 10, max_line: 100 });
-        assert_eq!(buffer.poll_due(&Context::from_waker(Waker::noop())), Poll::Ready(Due::Now));
+        assert_eq!(buffer.poll_due(&Context::from_waker(Waker::noop())), Poll::Ready(()));
         assert_eq!(buffer.log(b"y"), Err(Dropped(DropCause::Overflow)));
         assert_eq!(release_all(&buffer).len(), 40);
     }

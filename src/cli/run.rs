@@ -1,6 +1,7 @@
 //! `pillion run`: the daemon, its signals, and what it tells the service manager.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -52,7 +53,7 @@ pub(super) fn run(configured: &Configured) -> Exit {
 async fn serve(configured: &Configured, loaded: Loaded) -> anyhow::Result<()> {
     let Loaded { config, notices } = loaded;
     let ground = Ground::new(&config, BootId::new(getrandom::u64()?));
-    let diagnostics = diagnostics::init(&config.log, ground.trail());
+    let diagnostics = diagnostics::init(&config.log, Arc::clone(ground.trail()))?;
     for notice in &notices {
         tracing::warn!("{notice}");
     }
@@ -86,8 +87,7 @@ fn announce(status: &Status) {
 
 /// Resolves at SIGTERM or SIGINT, with its name.
 fn stop_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -129,7 +129,9 @@ fn reload(configured: &Configured, reloader: &Reloader, diagnostics: &Diagnostic
     let log = loaded.config.log.clone();
     match reloader.reload(loaded.config) {
         Ok(changes) => {
-            diagnostics.reload(&log);
+            if let Err(error) = diagnostics.reload(&log) {
+                tracing::error!(%error, "log.level and log.ship stay as they were");
+            }
             tracing::info!(changed = ?changes.live, "the configuration was read again");
             if !changes.restart.is_empty() {
                 tracing::warn!(keys = ?changes.restart, "these keys count only after a restart");

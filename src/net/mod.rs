@@ -8,12 +8,14 @@
 //! one, and is removed when the listener is dropped, if it is still ours. After a crash the file stays and the next
 //! start replaces it.
 
+pub mod dial;
 pub mod http;
 mod inherit;
 mod listen;
 mod slot;
 mod socket_file;
 mod stream;
+pub mod tls;
 
 pub use inherit::inherited;
 pub use listen::Datagram;
