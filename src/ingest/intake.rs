@@ -704,6 +704,45 @@ mod tests {
         }
     }
 
+    #[test]
+    fn long_hostile_lines_cost_no_more_than_their_length() {
+        let header = "<13>Nov 20 23:40:00 h my-app: ";
+        let modern = "<13>1 2026-11-20T23:40:00Z h a - - ";
+        let nginx = "2026/11/20 23:40:00 [error] 7#8: *9 ";
+        let fillers = [
+            "[",
+            "]",
+            "[a b=\"c\"]",
+            "[a b=\"",
+            "[a]",
+            "\"",
+            ", client: ",
+            ", client: a, server: b",
+            "{\"a\":",
+            "{\"a\":1,",
+            "- ",
+            ": ",
+            "\\",
+            "1",
+            " ",
+            "é",
+            ", referrer: \"",
+            ", request: \"x\"",
+        ];
+        let mut bench = Bench::new(1 << 18);
+        for start in ["", header, modern, nginx, "<13>", "{", "{\"", "{\"a\":"] {
+            for filler in fillers {
+                let line = format!("{start}{}x", filler.repeat((1 << 18) / filler.len() - 40));
+                let before = crate::clock::now();
+                bench.intake.line(line.as_bytes(), RECEIVED, false);
+                assert_eq!(bench.records().len(), 1);
+                // Linear work takes milliseconds even here, quadratic work minutes.
+                let took = crate::clock::now() - before;
+                assert!(took < Duration::from_secs(5), "{start}{filler}: {took:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_become_one_record(bytes: Vec<u8>) {

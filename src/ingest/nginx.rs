@@ -146,11 +146,20 @@ const CLIENT: &str = ", client: ";
 /// The client and the server that `said` names at `at`, both one word.
 fn parties(said: &str, at: usize) -> Option<Parties<'_>> {
     let text = said.get(..at)?;
-    let (client, rest) = said.get(at + CLIENT.len()..)?.split_once(", server: ")?;
-    let end = rest.find(", ").unwrap_or(rest.len());
-    let (server, rest) = rest.split_at_checked(end)?;
-    let words = !client.is_empty() && !client.contains(SEPARATORS) && !server.contains(SEPARATORS);
-    words.then_some(Parties { text, client, server, rest })
+    let (client, rest) = word(said.get(at + CLIENT.len()..)?)?;
+    let (server, rest) = word(rest.strip_prefix(", server: ")?)?;
+    (!client.is_empty() && (rest.is_empty() || rest.starts_with(", "))).then_some(Parties {
+        text,
+        client,
+        server,
+        rest,
+    })
+}
+
+/// The word at the start of `text`, and what follows it. It ends early, so that a line full of clients that have no
+/// server costs no more than any other.
+fn word(text: &str) -> Option<(&str, &str)> {
+    text.split_at_checked(text.find(SEPARATORS).unwrap_or(text.len()))
 }
 
 const SEPARATORS: [char; 3] = [' ', ',', '"'];

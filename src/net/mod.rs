@@ -1,6 +1,6 @@
 //! Streams, listeners and datagram sockets, each as one enum over unix and internet sockets.
 //!
-//! What it is: the way from an [`Address`](crate::address::Address) to a bound socket, with errors that tell an
+//! What it is: the way from an [`Address`] to a bound socket, with errors that tell an
 //! operator what to do. What it is not: it knows no protocol, spawns nothing and decides nothing.
 //!
 //! Sockets are bound at once, so that port 0 has become a real port when the address is asked for. The file of a
