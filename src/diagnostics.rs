@@ -448,7 +448,7 @@ mod tests {
         struct Chatty;
         impl fmt::Display for Chatty {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                tracing::info!(value = %Chatty, "again");
+                tracing::info!(value = %Self, "again");
                 f.write_str("chatty")
             }
         }

@@ -115,7 +115,9 @@ impl CloseReason {
                 "connectted timeout".into()
             }
             // What is wrong with the business API is for the operator's log, not for clients.
-            (Self::AuthUnavailable(_) | Self::AuthNonsense(_), _) => "login service unavailable".into(),
+            (Self::AuthUnavailable(_) | Self::AuthNonsense(_) | Self::NoUser, _) => {
+                "login service unavailable".into()
+            }
             (Self::Refused(why), _) => why.clone().into(),
             _ => self.detail(),
         }

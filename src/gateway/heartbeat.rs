@@ -88,11 +88,8 @@ mod tests {
 
     fn entry(mark: u64) -> Entry {
         let s = Duration::from_secs(mark);
-        Entry {
-            link: Weak::new(),
-            pulse: Pulse::new(Duration::ZERO),
-            rhythm: Rhythm { interval: s, patience: s, login: s },
-        }
+        let rhythm = Rhythm { interval: s, patience: s, login: s };
+        Entry { link: Weak::new(), pulse: Pulse::new(Duration::ZERO, &rhythm), rhythm }
     }
 
     fn taken(wheel: &Wheel, now: u64) -> Vec<u64> {

@@ -66,8 +66,8 @@ pub(super) struct Link {
     state: Mutex<State>,
     wake: Notify,
     logged_in: AtomicBool,
-    heard_ms: AtomicU64,
-    expires_ms: AtomicU64,
+    heard_nanos: AtomicU64,
+    expires_nanos: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -97,8 +97,8 @@ impl Link {
             state: Mutex::default(),
             wake: Notify::new(),
             logged_in: AtomicBool::new(false),
-            heard_ms: AtomicU64::new(millis(now)),
-            expires_ms: AtomicU64::new(u64::MAX),
+            heard_nanos: AtomicU64::new(nanos(now)),
+            expires_nanos: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -226,22 +226,22 @@ impl Link {
 
     /// Notes a sign of life.
     pub(super) fn heard(&self, now: Duration) {
-        self.heard_ms.store(millis(now), Relaxed);
+        self.heard_nanos.store(nanos(now), Relaxed);
     }
 
     /// Notes the login, and when it expires.
     pub(super) fn logged_in(&self, expires: Option<Duration>) {
-        self.expires_ms.store(expires.map_or(u64::MAX, millis), Relaxed);
+        self.expires_nanos.store(expires.map_or(u64::MAX, nanos), Relaxed);
         self.logged_in.store(true, Relaxed);
     }
 
     /// What the heartbeat needs to know.
     pub(super) fn signs(&self) -> Signs {
-        let expires = self.expires_ms.load(Relaxed);
+        let expires = self.expires_nanos.load(Relaxed);
         Signs {
             logged_in: self.logged_in.load(Relaxed),
-            heard: Duration::from_millis(self.heard_ms.load(Relaxed)),
-            expires: (expires != u64::MAX).then(|| Duration::from_millis(expires)),
+            heard: Duration::from_nanos(self.heard_nanos.load(Relaxed)),
+            expires: (expires != u64::MAX).then(|| Duration::from_nanos(expires)),
         }
     }
 
@@ -337,6 +337,6 @@ fn messages(frames: &[Frame]) -> usize {
     frames.iter().filter(|frame| frame.published.is_some()).count()
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

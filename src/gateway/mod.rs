@@ -33,9 +33,12 @@
 //! back one by one.
 
 mod auth;
+mod client;
 mod close;
 mod connection;
 mod fanout;
+mod farewell;
+mod feed;
 mod heartbeat;
 mod link;
 mod outbox;

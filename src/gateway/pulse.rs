@@ -49,13 +49,13 @@ pub(super) struct Rhythm {
 pub(super) struct Pulse {
     started: Duration,
     pinged: Option<Duration>,
-    next_ping: Option<Duration>,
+    next_ping: Duration,
 }
 
 impl Pulse {
     /// The heartbeat of a session that starts at `now`.
-    pub(super) fn new(now: Duration) -> Self {
-        Self { started: now, pinged: None, next_ping: None }
+    pub(super) fn new(now: Duration, rhythm: &Rhythm) -> Self {
+        Self { started: now, pinged: None, next_ping: now + rhythm.interval }
     }
 
     /// Looks at the session at `now`.
@@ -73,19 +73,19 @@ impl Pulse {
         if self.pinged.is_some_and(|pinged| now >= pinged + rhythm.patience) {
             return Beat::Dead;
         }
-        let due = *self.next_ping.get_or_insert(now + rhythm.interval);
-        let pings = now >= due;
+        let pings = now >= self.next_ping;
         if pings {
             self.pinged = Some(self.pinged.unwrap_or(now));
-            self.next_ping = Some(now + rhythm.interval);
+            self.next_ping = now + rhythm.interval;
         }
-        let next = self.next_look(signs, rhythm).unwrap_or(now + rhythm.interval);
+        let next = self.next_look(signs, rhythm);
         if pings { Beat::Ping(next) } else { Beat::WaitUntil(next) }
     }
 
-    fn next_look(&self, signs: &Signs, rhythm: &Rhythm) -> Option<Duration> {
+    fn next_look(&self, signs: &Signs, rhythm: &Rhythm) -> Duration {
         let given_up = self.pinged.map(|pinged| pinged + rhythm.patience);
-        [self.next_ping, given_up, signs.expires].into_iter().flatten().min()
+        let looks = [given_up, signs.expires].into_iter().flatten();
+        looks.fold(self.next_ping, Duration::min)
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_session_without_login_ends_in_time() {
-        let mut pulse = Pulse::new(s(100));
+        let mut pulse = Pulse::new(s(100), &RHYTHM);
         let waiting = Signs { logged_in: false, heard: s(109), expires: None };
         assert_eq!(pulse.beat(s(105), &waiting, &RHYTHM), Beat::WaitUntil(s(110)));
         assert_eq!(pulse.beat(s(110), &waiting, &RHYTHM), Beat::LoginTimeout);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_live_peer_is_pinged_at_every_interval() {
-        let mut pulse = Pulse::new(s(0));
+        let mut pulse = Pulse::new(s(0), &RHYTHM);
         assert_eq!(pulse.beat(s(0), &signs(0), &RHYTHM), Beat::WaitUntil(s(25)));
         assert_eq!(pulse.beat(s(25), &signs(0), &RHYTHM), Beat::Ping(s(33)));
         assert_eq!(pulse.beat(s(33), &signs(26), &RHYTHM), Beat::WaitUntil(s(50)));
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_dead_peer_is_noticed_within_one_and_a_half_intervals() {
-        let mut pulse = Pulse::new(s(0));
+        let mut pulse = Pulse::new(s(0), &RHYTHM);
         pulse.beat(s(0), &signs(0), &RHYTHM);
         pulse.beat(s(25), &signs(0), &RHYTHM);
         assert_eq!(pulse.beat(s(32), &signs(0), &RHYTHM), Beat::WaitUntil(s(33)));
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_expired_token_ends_the_session_at_its_time() {
-        let mut pulse = Pulse::new(s(0));
+        let mut pulse = Pulse::new(s(0), &RHYTHM);
         let signs = Signs { logged_in: true, heard: s(0), expires: Some(s(7)) };
         assert_eq!(pulse.beat(s(0), &signs, &RHYTHM), Beat::WaitUntil(s(7)));
         assert_eq!(pulse.beat(s(7), &signs, &RHYTHM), Beat::Expired);

@@ -1,13 +1,7 @@
 //! The real program, started as an operator does, with the test as its log server and its service manager.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected ends the test"
-)]
+#![allow(clippy::disallowed_methods, reason = "the tasks of a test end with its runtime")]
 
-use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::path::PathBuf;
@@ -208,20 +202,34 @@ impl Daemon {
 
 /// A GET over a unix socket: status and body.
 pub(crate) async fn get(socket: &Path, path: &str) -> (u16, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    let answer = within("an answer", exchange(socket, request.as_bytes())).await.unwrap();
+    let answer = exchange(socket, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (status, body)
 }
 
-/// Sends bytes over a unix socket and reads until it closes.
-pub(crate) async fn exchange(socket: &Path, request: &[u8]) -> io::Result<String> {
-    let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(request).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+/// Sends a request over a unix socket and reads the whole answer.
+pub(crate) async fn exchange(socket: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("an answer", async {
+        while !is_whole(&answer) {
+            let mut piece = vec![0; 64 * 1024];
+            let size = stream.read(&mut piece).await.unwrap();
+            assert!(size > 0, "the connection ended after {answer:?}");
+            answer.push_str(std::str::from_utf8(&piece[..size]).unwrap());
+        }
+    })
+    .await;
+    answer
+}
+
+/// True when an answer has its head and as many bytes as the head says.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let length = crate::trial::header(head, "content-length").map_or(0, |length| length.parse().unwrap());
+    body.len() >= length
 }
 
 /// A websocket client over a unix socket.

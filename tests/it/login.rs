@@ -1,6 +1,6 @@
 //! Logins against a business API that answers well, badly, slowly, or not at all.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: what is not as expected ends the test")]
+#![allow(clippy::disallowed_methods, reason = "the tasks of a test end with its runtime")]
 
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;

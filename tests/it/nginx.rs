@@ -2,12 +2,6 @@
 //!
 //! The machine must have nginx (`make test` installs it); without it these tests fail, they are not skipped.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests: what is not as expected ends the test"
-)]
-
 use std::io::BufRead;
 use std::io::BufReader;
 use std::net::Ipv4Addr;

@@ -1,7 +1,5 @@
 //! What an operator does to the daemon, and what it says then: start, stop, reload, and everything in its way.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: what is not as expected ends the test")]
-
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -48,7 +46,7 @@ async fn sigterm_ends_sessions_then_flushes_the_log_and_exits_0() {
     assert_eq!(status.code(), Some(0), "{said}");
     let logout = |record: &&Value| record["action"] == "logout" && record["session_id"] == session.as_str();
     assert_eq!(records.iter().filter(logout).count(), 1);
-    assert_eq!(records.last().unwrap()["log.target"], "pillion::app", "the way out is on record to the end");
+    assert_eq!(records.last().unwrap()["action"], "drain", "the way out is on record to the end");
     assert!(records.iter().filter(|record| record["action"] == "drain").count() >= 2);
     assert!(!socket.exists(), "the socket file is gone");
 }
@@ -110,7 +108,7 @@ async fn what_stands_in_the_way_of_a_start_is_named_with_what_to_do() {
         (format!("listen.public=[\"unix:/tmp/{long}\"]"), 64, "107"),
         (format!("data_dir={}/data", file.display()), 1, "does not exist and can not be made"),
         ("logger.ssl=maybe".to_owned(), 64, "--set logger.ssl"),
-        ("logger.flsh_limit=1".to_owned(), 64, "did you mean \"flush_limit\"?"),
+        ("logger.flsh_limit=1".to_owned(), 64, "did you mean logger.flush_limit?"),
     ];
     for (set, expected, words) in cases {
         let (code, said) = failing(directory.path(), &[&set]).await;
@@ -236,11 +234,12 @@ async fn sockets_of_the_service_manager_are_taken_over() {
         .arg("run")
         .args(sets)
         .stdin(Stdio::from(OwnedFd::from(listener)));
-    let daemon = Daemon::start_as(command, directory, log).await;
+    let mut daemon = Daemon::start_as(command, directory, log).await;
     assert_eq!(get(&public, "/").await.0, 200);
     let mut client = daemon.websocket(CENTRIFUGE).await;
     client.connect("alice").await;
     drop(client);
+    let _directory = std::mem::replace(&mut daemon.directory, tempfile::tempdir().unwrap());
     let (status, said, _) = daemon.stop().await;
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(public.exists(), "the file belongs to the service manager");

@@ -1,12 +1,5 @@
 //! A real nginx on the shipped files, with the test on both of its ends: client and upstream.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected ends the test"
-)]
-
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;

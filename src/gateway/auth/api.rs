@@ -100,6 +100,10 @@ fn question(url: &str, token: &str) -> String {
 }
 
 fn read(body: &[u8]) -> Result<Identity, CloseReason> {
+    // A list would be read as the members in their order; only an object names them.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(CloseReason::AuthNonsense("it is no JSON object".into()));
+    }
     let answer: Answer =
         serde_json::from_slice(body).map_err(|error| CloseReason::AuthNonsense(error.to_string()))?;
     if let Some(error) = answer.error.filter(|error| !error.is_empty()) {
@@ -137,6 +141,7 @@ mod tests {
         assert_eq!(refused(r#"{"error":null,"cids":null}"#), CloseReason::NoUser);
         assert!(matches!(refused("<html>"), CloseReason::AuthNonsense(_)));
         assert!(matches!(refused(""), CloseReason::AuthNonsense(_)));
+        assert!(matches!(refused("[]"), CloseReason::AuthNonsense(_)));
         assert!(matches!(refused(r#"{"uid":["x"]}"#), CloseReason::AuthNonsense(_)));
     }
 }

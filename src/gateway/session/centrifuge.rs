@@ -83,8 +83,10 @@ fn ready(session: &mut Session, command: Command, world: &World<'_>, effects: &m
         Method::Connect(_) => effects.push(bad_request("connect a second time".into())),
         Method::Subscribe(subscribe) => join(session, id, subscribe.channel, world, effects),
         Method::Unsubscribe { channel } => {
-            session.rooms.retain(|room| *room != channel);
-            effects.push(Effect::Leave { room: channel });
+            if session.rooms.contains(&channel) {
+                session.rooms.retain(|room| *room != channel);
+                effects.push(Effect::Leave { room: channel });
+            }
             effects.push(Effect::Send(frame(&wire::done(id, "unsubscribe"))));
         }
         Method::Publish(publish) => match world.rules.may_publish(&publish.channel, &session.standing()) {

@@ -82,6 +82,8 @@ pub(super) enum Effect {
     Publish(Publishing),
     /// A renewed token is to be checked, then call [`Session::refreshed`].
     Refresh(Credentials),
+    /// The renewed token counts from now on.
+    Renewed,
     /// The rules say no: for the log, the client has its answer.
     Refused(String),
     /// End the session.
@@ -239,6 +241,7 @@ impl Session {
                 identity.expires = renewed.expires;
                 let ttl = ttl(&renewed, world);
                 effects.push(centrifuge::refreshed(number, &self.id, ttl));
+                effects.push(Effect::Renewed);
             }
             Ok(_) => {
                 let why = "the new token names another user".to_owned();

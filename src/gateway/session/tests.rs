@@ -57,6 +57,7 @@ fn written(effect: &Effect) -> String {
         Effect::Leave { room } => format!("leave {room}"),
         Effect::Publish(publishing) => format!("publish {} {}", publishing.room, publishing.payload.json()),
         Effect::Refresh(credentials) => format!("refresh {:?}", credentials.token),
+        Effect::Renewed => "renewed".to_owned(),
         Effect::Refused(why) => format!("refused {why}"),
         Effect::Close(reason) => format!("close {}", reason.detail()),
     }
