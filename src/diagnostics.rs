@@ -268,77 +268,35 @@ struct Fields<'l, 'o> {
     json: Vec<u8>,
 }
 
-impl Fields<'_, '_> {
-    /// Writes what prints as a JSON value.
-    fn plain(&mut self, field: &Field, value: impl fmt::Display) {
-        self.text.clear();
-        // Writing into a string does not fail; a value that refuses to be printed is left out.
-        if write!(self.text, "{value}").is_ok() {
-            put(self.line, field, self.text.as_bytes());
+impl Visit for Fields<'_, '_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let name = field.name();
+        if name == record::MESSAGE.name || NAMES.iter().any(|known| known.name == name) {
+            return;
         }
-    }
-
-    fn string(&mut self, field: &Field, value: &str) {
         self.json.clear();
         self.json.push(b'"');
         if !escape_into(&mut self.json, value, VALUE_MAX) {
             self.line.mark_cut();
         }
         self.json.push(b'"');
-        put(self.line, field, &self.json);
-    }
-}
-
-impl Visit for Fields<'_, '_> {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        if value.is_finite() {
-            self.plain(field, value);
+        if name == "error" {
+            // `%error` is the habit in code, but an index keeps an object under that name.
+            self.line.foreign(record::ERR.name, &self.json);
         } else {
-            self.string(field, &value.to_string());
+            // The index maps `labels` as one field of any names, so that no program can widen the mapping.
+            self.line.foreign(&format!("{}.{name}", record::LABELS.name), &self.json);
         }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.plain(field, value);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.string(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
+        // Writing into a string does not fail; a value that refuses to be printed is left out.
         if write!(text, "{value:?}").is_ok() {
-            self.string(field, &text);
+            self.record_str(field, &text);
         }
         self.text = text;
-    }
-}
-
-fn put(line: &mut Line<'_>, field: &Field, json: &[u8]) {
-    let name = field.name();
-    if name == record::MESSAGE.name || NAMES.iter().any(|known| known.name == name) {
-        return;
-    }
-    match name {
-        // `%error` is the habit in code, but an index keeps an object under that name.
-        "error" => line.foreign(record::ERR.name, json),
-        "@timestamp" | "action" | "node" | "boot_id" | "host" | "event" | "log" | "process" | "service" => {
-            line.foreign(&format!("source.{name}"), json);
-        }
-        _ if name.starts_with("log.") || name.starts_with("event.") => {
-            line.foreign(&format!("source.{name}"), json);
-        }
-        _ => line.foreign(name, json),
     }
 }
 
@@ -402,8 +360,9 @@ mod tests {
                     node = "x", log.level = 1, path = ?"p", "it {}\n", "happened");
             },
             &[serde_json::json!({
-                "log.level": "warn", "log.target": "t", "count": 3, "ratio": 0.5, "odd": "NaN", "on": true,
-                "minus": -1, "err": "too \"bad\"", "source.node": "x", "source.log.level": 1, "path": "\"p\"",
+                "log.level": "warn", "log.target": "t", "labels.count": "3", "labels.ratio": "0.5",
+                "labels.odd": "NaN", "labels.on": "true", "labels.minus": "-1", "err": "too \"bad\"",
+                "labels.node": "x", "labels.log.level": "1", "labels.path": "\"p\"",
                 "message": "it happened\n",
             })],
         );
@@ -455,7 +414,7 @@ mod tests {
         check(
             || tracing::info!(target: "t", value = %Chatty, "said"),
             &[
-                serde_json::json!({"log.level": "info", "log.target": "t", "value": "chatty", "message": "said"}),
+                serde_json::json!({"log.level": "info", "log.target": "t", "labels.value": "chatty", "message": "said"}),
             ],
         );
     }
@@ -466,7 +425,7 @@ mod tests {
         let long = "é".repeat(VALUE_MAX);
         with_default(Registry::default().with(Layer::new(trail)), || tracing::info!(value = long, "said"));
         let record = &records(&buffer)[0];
-        assert_eq!(record["value"].as_str().unwrap().len(), VALUE_MAX);
+        assert_eq!(record["labels.value"].as_str().unwrap().len(), VALUE_MAX);
         assert_eq!((&record["log.truncated"], &record["message"]), (&true.into(), &"said".into()));
     }
 
@@ -488,9 +447,9 @@ mod tests {
         });
         let said: Vec<_> = records(&buffer)
             .iter()
-            .map(|record| (record["number"].to_string(), record["message"].to_string()))
+            .map(|record| (record["labels.number"].to_string(), record["message"].to_string()))
             .collect();
-        let expected = [("1", "\"loud\""), ("2", "\"quiet\""), ("2", "\"loud\"")];
+        let expected = [("\"1\"", "\"loud\""), ("\"2\"", "\"quiet\""), ("\"2\"", "\"loud\"")];
         assert_eq!(said, expected.map(|(number, message)| (number.to_owned(), message.to_owned())));
     }
 }

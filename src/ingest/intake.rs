@@ -99,7 +99,7 @@ impl Intake {
                 level: known.flat_level.is_none().then(|| known.level.unwrap_or(Level::Info)),
                 received,
             };
-            relayed.write(trail, counts, |line| put(line, members, counts, is_reserved));
+            relayed.write(trail, counts, |line| put(line, members.iter(), counts, is_reserved));
             Ok(())
         });
         if let Err(fault) = refused {
@@ -148,15 +148,17 @@ impl Intake {
                 if message.partial {
                     line.text(record::ORIGINAL, text);
                 }
+                // nginx has no way to leave a member out: an empty text stands for what it does not know.
+                let known = |member: &&Member<'_>| !(from_nginx && member.value == "\"\"");
                 let collides = |member: &Member<'_>| collides(member, relayed);
-                put(line, members, counts, collides);
+                put(line, members.iter().filter(known), counts, collides);
             });
             Ok(())
         })
     }
 
     fn syslog_text(&self, text: &str, message: &Message<'_>, received: Receipt) {
-        if let Some(error) = ErrorLine::parse(message.body) {
+        if let Some(error) = ErrorLine::parse(&nginx::without_queries(message.body)) {
             self.nginx_error(&error, message.tag, received);
             return;
         }
@@ -202,7 +204,7 @@ impl Intake {
     }
 
     fn text(&self, text: &str, received: Receipt) {
-        if let Some(error) = ErrorLine::parse(text) {
+        if let Some(error) = ErrorLine::parse(&nginx::without_queries(text)) {
             self.nginx_error(&error, None, received);
             return;
         }
@@ -292,7 +294,12 @@ fn header(line: &mut Line<'_>, message: &Message<'_>, action: Action) {
 }
 
 /// Writes the members; those that collide get the prefix `source.`.
-fn put(line: &mut Line<'_>, members: &[Member<'_>], counts: &Counts, collides: impl Fn(&Member<'_>) -> bool) {
+fn put<'m>(
+    line: &mut Line<'_>,
+    members: impl Iterator<Item = &'m Member<'m>>,
+    counts: &Counts,
+    collides: impl Fn(&Member<'_>) -> bool,
+) {
     let mut scratch = Vec::new();
     let (mut renamed, mut shadowed) = (0, 0);
     for member in members {

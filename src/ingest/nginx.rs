@@ -164,6 +164,27 @@ fn word(text: &str) -> Option<(&str, &str)> {
 
 const SEPARATORS: [char; 3] = [' ', ',', '"'];
 
+/// The text without the queries of the addresses in it, which hold tokens: `/ws?token=x` becomes `/ws`.
+///
+/// An address is a word with a slash before its question mark; it ends at a blank or a quote.
+pub(super) fn without_queries(text: &str) -> Cow<'_, str> {
+    if !text.contains('?') {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len());
+    for word in text.split_inclusive([' ', '"']) {
+        let (body, end) = match word.strip_suffix([' ', '"']) {
+            Some(body) => word.split_at_checked(body.len()).unwrap_or((word, "")),
+            None => (word, ""),
+        };
+        let address =
+            body.split_once('?').map(|(address, _)| address).filter(|address| address.contains('/'));
+        clean.push_str(address.unwrap_or(body));
+        clean.push_str(end);
+    }
+    Cow::Owned(clean)
+}
+
 /// Cuts a quoted field from the end of `rest`.
 fn quoted<'a>(rest: &mut &'a str, key: &str) -> Option<&'a str> {
     let (before, value) = rest.strip_suffix('"')?.rsplit_once(key)?;
@@ -197,6 +218,23 @@ mod tests {
 
     fn check(said: &str, expected: &str) {
         assert_eq!(parsed(said), expected);
+    }
+
+    #[test]
+    fn queries_are_cut_wherever_an_address_stands() {
+        let cases = [
+            ("no question", "no question"),
+            (r#"x, request: "GET /ws?token=a&b=c HTTP/1.1""#, r#"x, request: "GET /ws HTTP/1.1""#),
+            (
+                r#"upstream: "http://unix:/run/p.sock:/ws?token=a""#,
+                r#"upstream: "http://unix:/run/p.sock:/ws""#,
+            ),
+            (r#"referrer: "https://e.org/a?token=b" end"#, r#"referrer: "https://e.org/a" end"#),
+            ("really? yes", "really? yes"),
+        ];
+        for (text, clean) in cases {
+            assert_eq!(without_queries(text), clean);
+        }
     }
 
     #[test]

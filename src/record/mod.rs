@@ -29,6 +29,8 @@ pub enum Kind {
     Bool,
     /// A point in time.
     Date,
+    /// An object of exact values, named by whoever writes them.
+    Labels,
 }
 
 /// A field of a record: its name and how it is indexed.
@@ -109,6 +111,7 @@ fields! {
     SYSLOG_HOSTNAME "syslog.hostname" Keyword "The host in the syslog header.";
     SYSLOG_PROCID "syslog.procid" Keyword "The process in the syslog header.";
     SYSLOG_MSGID "syslog.msgid" Keyword "The message id in the syslog header.";
+    LABELS "labels" Labels "What a diagnostic says beside its message: `labels.NAME`.";
     LEGACY_ACTION "acction" Keyword "The original's spelling of `action`.";
     LEGACY_SESSION "session" Keyword "The original's name of `session_id` at login.";
     LEGACY_SESSION_TYPO "sesson_id" Keyword "The original's spelling of `session_id` in send errors.";

@@ -24,4 +24,5 @@ mod ops_nginx_live;
 mod ops_systemd;
 mod shipped;
 mod sink;
+mod through_nginx;
 mod trial;
