@@ -169,6 +169,7 @@ fn both_variants_map_alike() {
     for (name, field) in &open {
         let expected = match kind(&elastic, name) {
             "match_only_text" => "text",
+            "flattened" => "flat_object",
             other => other,
         };
         assert_eq!(field["type"], expected, "{name}");

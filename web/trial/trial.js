@@ -58,7 +58,7 @@ function receive(reply) {
 
 async function enter() {
   try {
-    const session = await ask("connect", { name: "trial" });
+    const session = await ask("connect", { name: "trial", token: $("name").value.trim() });
     $("session").textContent = session.client;
     await ask("subscribe", { channel: room });
     retry = 250;
