@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod backoff;
+pub mod buffer;
 pub mod clock;
 pub mod config;
 pub mod tasks;

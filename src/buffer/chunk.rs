@@ -1,0 +1,102 @@
+//! A run of whole records that travels from the producers to the shipper as one piece.
+
+/// Whole records, one after the other, with nothing between them.
+///
+/// The end of each record is known, so that a record can be resent, dropped, counted and sent as a datagram as a
+/// unit, whatever its bytes are.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Chunk {
+    /// Room for `bytes` bytes of records before the chunk counts as full.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(ENDS_AT_FIRST) }
+    }
+
+    /// All records, concatenated.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The offset behind the last byte of each record, ascending.
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// How many records are inside.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True without a record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of record `index`.
+    #[must_use]
+    pub fn record(&self, index: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(index)? as usize;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)? as usize,
+            None => 0,
+        };
+        self.bytes.get(start..end)
+    }
+
+    /// True when `len` more bytes need no allocation.
+    pub(super) fn fits(&self, len: usize) -> bool {
+        self.bytes.capacity() - self.bytes.len() >= len
+    }
+
+    pub(super) fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        debug_assert!(self.bytes.len() <= u32::MAX as usize, "the longest line is limited to u32");
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Empties the chunk for its next journey; `None` when it is larger than worth keeping.
+    pub(super) fn emptied(mut self, size_kept_max: usize) -> Option<Self> {
+        if self.bytes.capacity() > size_kept_max {
+            return None;
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        Some(self)
+    }
+}
+
+/// Record ends to make room for at first: 64 KiB of 256-byte records. The list grows once and is kept.
+const ENDS_AT_FIRST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_where_each_record_ends() {
+        let mut chunk = Chunk::with_capacity(16);
+        for record in ["a\n", "bcd", "e"] {
+            chunk.push(record.as_bytes());
+        }
+        assert_eq!(chunk.bytes(), b"a\nbcde");
+        assert_eq!(chunk.ends(), [2, 5, 6]);
+        let records: Vec<_> = (0..4).map(|n| chunk.record(n)).collect();
+        assert_eq!(records, [Some(&b"a\n"[..]), Some(b"bcd"), Some(b"e"), None]);
+    }
+
+    #[test]
+    fn a_chunk_of_unusual_size_is_not_kept() {
+        assert!(Chunk::with_capacity(100).emptied(99).is_none());
+        let mut chunk = Chunk::with_capacity(100);
+        chunk.push(b"x");
+        assert!(chunk.emptied(200).is_some_and(|chunk| chunk.is_empty()));
+    }
+}
