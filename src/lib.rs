@@ -5,4 +5,5 @@ pub mod backoff;
 pub mod buffer;
 pub mod clock;
 pub mod config;
+pub mod net;
 pub mod tasks;
