@@ -5,5 +5,6 @@ pub mod backoff;
 pub mod buffer;
 pub mod clock;
 pub mod config;
+pub mod logger;
 pub mod net;
 pub mod tasks;

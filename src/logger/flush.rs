@@ -1,0 +1,207 @@
+//! One flush: tries with pauses between them, until everything that was queued at its start is through.
+
+use std::io;
+
+use crate::buffer::DropCause;
+use crate::buffer::Outcome;
+use crate::logger::FlushError;
+use crate::logger::complaints::Complaint;
+use crate::logger::orders::Rank;
+use crate::logger::parcel::Parcel;
+use crate::logger::transport::Transport;
+use crate::logger::worker::Shipper;
+use crate::logger::worker::describe;
+
+/// How a flush ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Everything that was queued at the start is through.
+    Done,
+    /// A stop or a reload goes first; the flush is asked for again.
+    Interrupted,
+    /// The last retry failed; nothing was discarded.
+    Failed,
+}
+
+/// What a flush has done and has yet to do.
+struct Effort {
+    left: u64,
+    sent: u64,
+    retries: u32,
+}
+
+/// Why a try ended early.
+enum Setback {
+    Interrupted,
+    Connect(io::Error),
+    Send { error: io::Error, kept: bool },
+}
+
+impl Shipper {
+    /// Sends what is queued now; records that come meanwhile may ride along.
+    pub(super) async fn flush(&mut self) -> End {
+        let waiting = self.orders.take_waiting();
+        let mut effort = Effort { left: self.buffer.begin_flush(), sent: 0, retries: 0 };
+        let had_work = effort.left > 0;
+        let failure = loop {
+            match self.attempt(&mut effort).await {
+                Ok(()) => break None,
+                Err(Setback::Interrupted) => {
+                    self.orders.put_back(waiting);
+                    return End::Interrupted;
+                }
+                Err(Setback::Send { error, kept: true }) => {
+                    // The connection had died since the last flush. That costs no try.
+                    self.lose_line();
+                    self.complain(Complaint::Closed, 1, &error);
+                    self.spare_the_server().await;
+                }
+                Err(setback) => {
+                    if let Some(text) = self.set_back(&setback, &mut effort) {
+                        break Some(text);
+                    }
+                    self.pause(Rank::Urgent).await;
+                }
+            }
+        };
+        let answer = match &failure {
+            None => Ok(effort.sent),
+            Some(text) => Err(FlushError::Failed(text.clone())),
+        };
+        for sender in waiting {
+            // Whoever asked may have gone.
+            sender.send(answer.clone()).ok();
+        }
+        match failure {
+            None if had_work => self.note_success(),
+            None => {}
+            Some(text) => self.note_failure(text).await,
+        }
+        if answer.is_ok() { End::Done } else { End::Failed }
+    }
+
+    /// One try: connects if need be and sends until the work is done.
+    async fn attempt(&mut self, effort: &mut Effort) -> Result<(), Setback> {
+        if effort.left == 0 {
+            return Ok(());
+        }
+        let kept = self.line.is_some();
+        if !kept {
+            self.connect().await?;
+        }
+        while effort.left > 0 {
+            if !self.draining && self.orders.urgent() {
+                return Err(Setback::Interrupted);
+            }
+            if self.parcel.is_none() {
+                self.parcel = self.buffer.take().map(Parcel::new);
+            }
+            let (Some(line), Some(parcel)) = (&mut self.line, &mut self.parcel) else { return Ok(()) };
+            let stream = matches!(line, Transport::Stream(_));
+            let send = line.send(parcel, self.settings.timeout);
+            let result = if self.draining {
+                send.await
+            } else {
+                // A send that is interrupted goes on where it was: on this connection, or else from the start of
+                // the record. A reload does not interrupt it, so that the old server gets whole lines.
+                tokio::select! {
+                    biased;
+                    result = send => result,
+                    () = self.orders.wait(Rank::Stop) => return Err(Setback::Interrupted),
+                }
+            };
+            self.settle(effort);
+            result.map_err(|error| {
+                let kept = kept && stream && error.kind() != io::ErrorKind::TimedOut;
+                Setback::Send { error, kept }
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), Setback> {
+        let connect = Transport::connect(&self.settings.destination, self.settings.timeout);
+        let line = if self.draining {
+            connect.await
+        } else {
+            tokio::select! {
+                biased;
+                () = self.orders.wait(Rank::Urgent) => return Err(Setback::Interrupted),
+                line = connect => line,
+            }
+        };
+        self.line = Some(line.map_err(Setback::Connect)?);
+        self.flushes_carried = 0;
+        self.report.change(|stats| {
+            stats.reconnects += u64::from(stats.connects > 0);
+            stats.connects += 1;
+            stats.connected = true;
+        });
+        Ok(())
+    }
+
+    /// Counts what is through.
+    fn settle(&mut self, effort: &mut Effort) {
+        let Some(parcel) = &mut self.parcel else { return };
+        let settled = parcel.settle();
+        self.buffer.release(Outcome::Sent, settled.sent);
+        self.buffer.release(Outcome::Dropped(DropCause::Datagram), settled.skipped);
+        effort.sent += settled.sent.bytes;
+        effort.left = effort.left.saturating_sub(settled.sent.bytes + settled.skipped.bytes);
+        if parcel.is_done()
+            && let Some(parcel) = self.parcel.take()
+        {
+            self.buffer.recycle(parcel.into_chunk());
+        }
+        if !settled.sent.is_zero() {
+            (self.on_room)();
+        }
+    }
+
+    /// Notes a failed try; the text of the failed flush if it was the last one.
+    fn set_back(&mut self, setback: &Setback, effort: &mut Effort) -> Option<String> {
+        self.lose_line();
+        self.failures = self.failures.saturating_add(1);
+        let retries = effort.retries;
+        let (complaint, error, text) = match setback {
+            Setback::Interrupted => return None,
+            Setback::Connect(error) => (Complaint::Unreachable, error, connect_failed(retries, error)),
+            Setback::Send { error, .. } => (Complaint::Broken, error, describe(error)),
+        };
+        self.report.change(|stats| stats.last_error = Some(describe(error)));
+        self.complain(complaint, 1, error);
+        self.tell_drops();
+        if self.settings.retries_max.is_some_and(|max| retries >= max) {
+            return Some(format!(
+                "try to send log messages to the log server failed after {retries} retries: {text}"
+            ));
+        }
+        effort.retries += 1;
+        self.report.change(|stats| stats.retries += 1);
+        None
+    }
+
+    fn note_success(&mut self) {
+        self.report.change(|stats| stats.flushes += 1);
+        self.flushes_carried = self.flushes_carried.saturating_add(1);
+        if self.failures > 0 && self.flushes_carried == 1 {
+            self.tell_recovery();
+        }
+        if self.proven() {
+            self.failures = 0;
+        }
+    }
+
+    /// Rests after a flush that failed, so that triggers that come at once do not make it spin.
+    async fn note_failure(&mut self, text: String) {
+        self.report.change(|stats| stats.flushes_failed += 1);
+        self.report.leave_error(text);
+        if !self.draining {
+            self.pause(Rank::Awaited).await;
+        }
+    }
+}
+
+fn connect_failed(retries: u32, error: &io::Error) -> String {
+    format!("try to connect to the log server failed after {retries} retries: {}", describe(error))
+}

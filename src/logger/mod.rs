@@ -1,0 +1,186 @@
+//! The logger: finished records in, one long-lived connection to the log server out.
+//!
+//! It is the successor of lua-resty-logger-socket, with its keys, its rules for flushing and dropping and its error
+//! texts, and without its faults. A record is any run of bytes; nothing is put between records and nothing is
+//! changed in them, so a line ends with a newline because whoever wrote it put one there. What a record says is
+//! the business of others, and so is keeping records on disk.
+//!
+//! ```text
+//! log() ──> Buffer ──chunks──> Shipper ──> Transport: tcp | unix, plain or TLS; udp | unixgram
+//! flush(), reload(), shutdown() ──orders──> Shipper ──report──> stats(), last_error()
+//! ```
+//!
+//! **When it sends.** A flush starts when `flush_limit` bytes are queued, every `periodic_flush`, on demand and at
+//! the end. It sends what is queued at its start, and after it the shipper looks again, so nothing lies stranded: a
+//! lone record waits at most `periodic_flush`. Once the limit is reached, records gather for one more millisecond or
+//! until a chunk is full, so that a busy time makes few writes and few wakes.
+//!
+//! **When it fails.** A flush is one try and `max_retry_times` more, with growing, scattered pauses between
+//! `retry_interval` and `retry_max_interval`; `timeout` bounds lookup, connect, handshake and each wait for a write.
+//! After the last try nothing is discarded: the error is kept for [`Logger::last_error`], and the shipper rests for
+//! one more pause before anything starts the next flush. Only `drop_limit` makes records go, the newest first. A
+//! kept connection that died since the last flush is replaced without costing a try. A connection that dies again
+//! and again after one flush is opened with the same pauses, because it may swallow what it is fed.
+//!
+//! **What is sent twice or not at all.** A broken stream is continued on a new one from the start of the record
+//! that was cut; the receiver of the old one sees a cut last line. With TLS up to one chunk (64 KiB) may arrive
+//! twice. A record is counted as sent when the kernel took its last byte: there is no acknowledgement, so what the
+//! two kernels hold when the log server dies is lost, and nobody can count it. A datagram is one record; one that
+//! is too large is dropped with the cause `datagram`.
+//!
+//! **Limits.** Queued bytes: `drop_limit`. The kernel's send buffer on TCP: 256 KiB. Wishes: one of a kind. Its own
+//! complaints go to the tracing target `pillion::logger`, at most one line per cause in ten seconds; they must not
+//! be fed back into it.
+//!
+//! **How it stops.** [`Logger::shutdown`] tells the shipper to send what is left, with the usual tries, within a
+//! time. What is left then is dropped and counted with the cause `exit`, and so is what comes later. A crash of the
+//! process loses what is queued.
+
+mod complaints;
+mod datagram;
+mod flush;
+mod orders;
+mod parcel;
+mod report;
+mod settings;
+mod stream;
+mod transport;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::buffer::Buffer;
+use crate::buffer::Dropped;
+use crate::buffer::Tally;
+use crate::config;
+use crate::logger::orders::Orders;
+use crate::logger::report::Report;
+use crate::logger::settings::Settings;
+use crate::net::tls;
+
+pub use report::ShipperStats;
+pub use worker::Shipper;
+
+/// Why a logger can not be built from a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing would be flushed before it is dropped.
+    #[error("\"flush_limit\" should be < \"drop_limit\"")]
+    Limits,
+    /// TLS needs a stream.
+    #[error("\"ssl\" needs a stream: set \"sock_type\" to \"tcp\" or turn \"ssl\" off")]
+    TlsOnDatagrams,
+    /// The certificates or the name are not usable.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+}
+
+/// Why a flush did not send everything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FlushError {
+    /// The last retry failed; the records are still queued.
+    #[error("{0}")]
+    Failed(String),
+    /// The shipper has ended, or was never run.
+    #[error("the logger has stopped")]
+    Stopped,
+}
+
+/// Everything there is to know about a logger at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// What became of the records; the identity holds at every moment.
+    pub records: crate::buffer::Stats,
+    /// What the shipper did.
+    pub shipper: ShipperStats,
+}
+
+/// The handle: cheap to clone, never blocks, usable from threads and tasks alike.
+#[derive(Clone, Debug)]
+pub struct Logger {
+    buffer: Arc<Buffer>,
+    orders: Arc<Orders>,
+    report: Arc<Report>,
+}
+
+/// An empty buffer with the limits of the configuration.
+#[must_use]
+pub fn buffer(config: &config::Logger) -> Arc<Buffer> {
+    Arc::new(Buffer::new(settings::limits(config)))
+}
+
+/// Builds a logger over `buffer`, whose limits become those of the configuration.
+///
+/// The shipper does nothing until [`Shipper::run`] is spawned. `on_room` is called by it each time records left the
+/// buffer and before the last flush: the moment to write a record about a gap. It must not block.
+///
+/// # Errors
+/// When the limits contradict each other or TLS can not be set up.
+pub fn build(
+    config: &config::Logger,
+    buffer: Arc<Buffer>,
+    on_room: impl Fn() + Send + Sync + 'static,
+) -> Result<(Logger, Shipper), Error> {
+    let settings = Settings::new(config)?;
+    buffer.set_limits(settings::limits(config));
+    let logger = Logger { buffer, orders: Arc::default(), report: Arc::default() };
+    let shipper = Shipper::new(&logger, settings, Box::new(on_room));
+    Ok((logger, shipper))
+}
+
+impl Logger {
+    /// Queues a record exactly as given and returns its length; never blocks, never fails for the network.
+    ///
+    /// # Errors
+    /// When the record was dropped; that is counted, and told to the log server as a gap if somebody writes one.
+    pub fn log(&self, record: &[u8]) -> Result<usize, Dropped> {
+        self.buffer.log(record)
+    }
+
+    /// Sends what is queued and returns the bytes sent, once everything that was queued at the call is through.
+    ///
+    /// # Errors
+    /// When the last retry failed (nothing is lost by that), or the shipper has ended.
+    pub async fn flush(&self) -> Result<usize, FlushError> {
+        let answer = self.orders.await_flush().await.unwrap_or(Err(FlushError::Stopped))?;
+        Ok(usize::try_from(answer).unwrap_or(usize::MAX))
+    }
+
+    /// Asks for a flush without waiting for it.
+    pub fn request_flush(&self) {
+        self.orders.request_flush();
+    }
+
+    /// All counters, coherent with each other on the side of the records.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { records: self.buffer.stats(), shipper: self.report.stats() }
+    }
+
+    /// The error of the last flush that failed, once: like the second result of the original's `log`.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.report.take_error()
+    }
+
+    /// Works by another configuration from now on: limits at once, the target after the write that is under way.
+    ///
+    /// No record is lost by it; with TLS the connection is renewed and certificates are read again.
+    ///
+    /// # Errors
+    /// When the new configuration can not be used; then the old one stays in force.
+    pub fn reload(&self, config: &config::Logger) -> Result<(), Error> {
+        let settings = Settings::new(config)?;
+        self.buffer.set_limits(settings::limits(config));
+        self.orders.reload(Box::new(settings));
+        Ok(())
+    }
+
+    /// Sends what is left, with the usual tries and at most for `within`; returns what had to be dropped.
+    ///
+    /// Records that are logged later are dropped and counted with the cause `exit`.
+    pub async fn shutdown(&self, within: Duration) -> Tally {
+        self.orders.stop(within).await.unwrap_or_default()
+    }
+}
