@@ -1,1 +1,183 @@
-fn main(){}
+//! Buffer to TCP sink, end to end, against a raw loop that writes 64 KiB blocks, in the same run.
+//!
+//! The sink is a thread that reads and throws away. The raw loop is run with the kernel's own send buffer and with
+//! that of the logger (256 KiB); the ratios are against each of them, beside it in the same round. Three threads are
+//! busy here where the raw loop has two, so on two cores the CPU time tells more than the wall time. Producers slow down when half the buffer is full, so nothing is
+//! dropped. Rounds of both kinds take turns, so that a noisy neighbour hits both.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and stops at the first surprise"
+)]
+
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use pillion::address::HostPort;
+use pillion::buffer::Buffer;
+use pillion::clock;
+use pillion::config;
+use pillion::config::Target;
+use pillion::logger;
+use pillion::tasks::OnExit;
+use pillion::tasks::Tasks;
+use socket2::SockRef;
+
+const RECORD: usize = 300;
+const BLOCK: usize = 64 * 1024;
+const ROUNDS: usize = 7;
+const RECORDS: usize = 4_000_000;
+
+fn main() {
+    // `cargo test --benches` runs this too, and wants to know only that it works.
+    let records = if std::env::args().any(|argument| argument == "--bench") { RECORDS } else { 10_000 };
+    println!("buffer to TCP sink: {RECORD}-byte records, {records} records, median of {ROUNDS} rounds");
+    println!(
+        "{:<40} {:>12} {:>8} {:>12} {:>8} {:>8}",
+        "", "lines/s", "MB/s", "CPU ns/line", "x raw", "x 256K"
+    );
+    let rows = [(1, 4096), (2, 4096), (1, BLOCK), (2, BLOCK)];
+    let (mut raw, mut raw_small) = (Vec::new(), Vec::new());
+    let mut shipped = vec![(Vec::new(), Vec::new()); rows.len()];
+    for _ in 0..ROUNDS {
+        for ((producers, flush_limit), (costs, ratios)) in rows.iter().zip(&mut shipped) {
+            let base = measure(|| write_raw(records, None));
+            let base_small = measure(|| write_raw(records, Some(SEND_BUFFER)));
+            let cost = measure(|| ship(records, *producers, *flush_limit));
+            raw.push(base);
+            raw_small.push(base_small);
+            costs.push(cost);
+            let ratio = |base: Cost| base.wall.as_secs_f64() / cost.wall.as_secs_f64();
+            ratios.push((ratio(base), ratio(base_small)));
+        }
+    }
+    row("raw 64 KiB writes", &raw, records, &[]);
+    row("raw, send buffer 256 KiB", &raw_small, records, &[]);
+    for ((producers, flush_limit), (costs, ratios)) in rows.into_iter().zip(shipped) {
+        let (to_raw, to_small): (Vec<_>, Vec<_>) = ratios.into_iter().unzip();
+        let name = format!("logger, {producers} producer(s), flush_limit {flush_limit}");
+        row(&name, &costs, records, &[median(to_raw), median(to_small)]);
+    }
+}
+
+/// The time of one round, and the CPU time of all threads in it, the sink's included.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    cpu: Duration,
+}
+
+fn row(name: &str, costs: &[Cost], records: usize, ratios: &[f64]) {
+    let seconds = median(costs.iter().map(|cost| cost.wall.as_secs_f64()).collect());
+    let cpu = median(costs.iter().map(|cost| cost.cpu.as_secs_f64()).collect()) * 1e9 / records as f64;
+    let rate = records as f64 / seconds;
+    print!("{name:<40} {rate:>12.0} {:>8.0} {cpu:>12.0}", rate * RECORD as f64 / 1e6);
+    ratios.iter().for_each(|ratio| print!(" {ratio:>8.2}"));
+    println!();
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    *figures.get(figures.len() / 2).unwrap()
+}
+
+fn measure(run: impl FnOnce() -> Duration) -> Cost {
+    let before = cpu_time();
+    let wall = run();
+    Cost { wall, cpu: cpu_time() - before }
+}
+
+/// User and system time of the process, in the kernel's ticks of 10 ms.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = text.rsplit(')').next().unwrap().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// A sink that reads `bytes` and ends.
+fn sink(bytes: usize) -> (u16, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let reader = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 4 * BLOCK];
+        let mut left = bytes;
+        while left > 0 {
+            left -= stream.read(&mut buffer).unwrap();
+        }
+    });
+    (port, reader)
+}
+
+fn write_raw(records: usize, send_buffer: Option<usize>) -> Duration {
+    let bytes = records * RECORD;
+    let (port, reader) = sink(bytes);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    if let Some(bytes) = send_buffer {
+        SockRef::from(&stream).set_send_buffer_size(bytes).unwrap();
+    }
+    let block = vec![b'x'; BLOCK];
+    let begin = clock::now();
+    let mut left = bytes;
+    while left > 0 {
+        let len = left.min(BLOCK);
+        stream.write_all(block.get(..len).unwrap()).unwrap();
+        left -= len;
+    }
+    reader.join().unwrap();
+    begin.elapsed()
+}
+
+fn ship(records: usize, producers: usize, flush_limit: usize) -> Duration {
+    let (port, reader) = sink(records * RECORD);
+    let config = config::Logger {
+        target: Target::Tcp(HostPort { host: "127.0.0.1".to_owned(), port }),
+        flush_limit,
+        drop_limit: LIMIT,
+        timeout: Duration::from_secs(10),
+        max_retry_times: Some(3),
+        retry_interval: Duration::from_millis(100),
+        retry_max_interval: Duration::from_secs(1),
+        periodic_flush: Some(Duration::from_millis(10)),
+        max_line: 256 << 10,
+        tls: None,
+    };
+    let buffer = logger::buffer(&config);
+    let (_logger, shipper) = logger::build(&config, Arc::clone(&buffer), || {}).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let guard = runtime.enter();
+    Tasks::new().spawn("shipper", OnExit::Ignore, shipper.run());
+    drop(guard);
+    let begin = clock::now();
+    thread::scope(|scope| {
+        for _ in 0..producers {
+            scope.spawn(|| produce(&buffer, records / producers));
+        }
+    });
+    reader.join().unwrap();
+    let time = begin.elapsed();
+    assert_eq!(buffer.stats().dropped.total().records, 0);
+    time
+}
+
+fn produce(buffer: &Buffer, records: usize) {
+    let record = [b'x'; RECORD];
+    for n in 0..records {
+        buffer.log(&record).unwrap();
+        if n % 256 == 0 {
+            while buffer.stats().queued.bytes > LIMIT as u64 / 2 {
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+const LIMIT: usize = 8 << 20;
+const SEND_BUFFER: usize = 256 << 10;
