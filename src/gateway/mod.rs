@@ -3,10 +3,10 @@
 //! # What it is
 //!
 //! A connection arrives here when its websocket is open. From then on one task reads it and drives one
-//! [`session`] (a state machine without I/O); everybody else reaches the client through its [`link`]. A message
-//! published in a room is encoded once per dialect ([`fanout`]) and written by the publisher itself to the
-//! sockets of all members, in the order that the room's queue gives it ([`rooms`]). Heartbeats are one sweep for
-//! all sessions ([`heartbeat`]).
+//! `session` (a state machine without I/O); everybody else reaches the client through its `link`. A message
+//! published in a room is encoded once per dialect (`fanout`) and written by the publisher itself to the
+//! sockets of all members, in the order that the room's queue gives it (`rooms`). Heartbeats are one sweep for
+//! all sessions (`heartbeat`).
 //!
 //! ```text
 //! in:   socket -> connection -> session -> effects -> rooms
@@ -20,7 +20,7 @@
 //! # Limits
 //!
 //! A message from a client has `limits.frame` bytes at the most, a client's queue `gateway.client_queue`, a room's
-//! queue [`rooms::QUEUE_MAX`] publications, a session `limits.rooms_per_session` rooms. What happens at each limit
+//! queue 4096 publications, a session `limits.rooms_per_session` rooms. What happens at each limit
 //! has a [`CloseReason`] or an answer, a record and a counter.
 //!
 //! # What is lost in a crash
