@@ -203,8 +203,9 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
     }
     means.status.enter(Phase::Flushing);
     means.trail.drain("all sessions ended; sending the rest of the log");
-    let dropped = logger.shutdown(left().max(LAST_FLUSH)).await;
+    // From here on the shipper's end is what is wanted.
     groups.shipping.stop();
+    let dropped = logger.shutdown(left().max(LAST_FLUSH)).await;
     groups.shipping.wait().await;
     means.status.enter(Phase::Stopped);
     if dropped.records > 0 {

@@ -3,7 +3,9 @@
 use std::fs;
 
 use rustix::process::Resource;
+use rustix::process::Rlimit;
 use rustix::process::getrlimit;
+use rustix::process::setrlimit;
 
 use crate::address::Address;
 use crate::config::Config;
@@ -42,6 +44,28 @@ impl Host {
     }
 }
 
+/// Raises the soft limit of open files to what `connections` need, as far as the hard limit lets it.
+pub fn raise_open_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = as_u64(connections).saturating_add(OTHER_FILES);
+    let reachable = limit.maximum.map_or(needed, |hard| needed.min(hard));
+    if limit.current.is_some_and(|soft| soft < reachable) {
+        let raised = Rlimit { current: Some(reachable), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the number of open files could not be raised");
+        }
+    }
+}
+
+/// So many of `wanted` connections can be taken at the same time that the log, the admin socket and the log intake
+/// still get the files they need.
+#[must_use]
+pub fn connections(wanted: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let spare = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    wanted.min(spare.max(1))
+}
+
 /// What this host will not give a daemon with this configuration, in plain words and with the command that mends it.
 #[must_use]
 pub fn warnings(host: &Host, config: &Config) -> Vec<String> {
@@ -73,8 +97,8 @@ pub fn warnings(host: &Host, config: &Config) -> Vec<String> {
     }
     if let Some(limit) = host.nofile.filter(|limit| *limit < files) {
         warnings.push(format!(
-            "this process may open {limit} files and limits.connections needs {files}, so clients beyond that are \
-             refused; raise it with: ulimit -n {files}, or LimitNOFILE={files} in the systemd unit"
+            "this process may open {limit} files and limits.connections needs {files}, so it takes fewer \
+             clients at the same time; raise it with: ulimit -n {files}, or LimitNOFILE={files} in the systemd unit"
         ));
     }
     warnings

@@ -105,11 +105,16 @@ pub struct Style {
     pub max_line: usize,
 }
 
+/// No sequence number.
+const NONE: u64 = u64::MAX;
+
 /// Writes records; shared by everything that acts.
 #[derive(Debug)]
 pub struct Trail {
     origin: Origin,
     sequence: AtomicU64,
+    /// A number that a refused `log_gap` record did not use.
+    spare: AtomicU64,
     plain_tokens: AtomicBool,
     legacy_fields: AtomicBool,
     max_line: AtomicUsize,
@@ -132,6 +137,7 @@ impl Trail {
         let trail = Self {
             origin,
             sequence: AtomicU64::new(0),
+            spare: AtomicU64::new(NONE),
             plain_tokens: AtomicBool::new(false),
             legacy_fields: AtomicBool::new(false),
             max_line: AtomicUsize::new(0),
@@ -252,8 +258,9 @@ impl Trail {
 
     /// Tells of a loss, when there was one and there is room to tell. The shipper calls it after each flush.
     pub fn log_gap(&self) {
-        let Some(mut gap) = self.buffer.take_gap() else { return };
-        let sequence = self.sequence.fetch_add(1, Relaxed);
+        let Some(gap) = self.buffer.take_gap() else { return };
+        let spare = self.spare.swap(NONE, Relaxed);
+        let sequence = if spare == NONE { self.sequence.fetch_add(1, Relaxed) } else { spare };
         let head = self.head(Some((self.wall)()), Some(Action::LogGap), Some(Level::Error), sequence);
         let lost = gap.total();
         let told = self.compose(
@@ -270,8 +277,8 @@ impl Trail {
             },
         );
         if !told {
-            // The number is used up: the gap that will be told later covers it.
-            gap.last_sequence = Some(sequence);
+            // The number stays for the next try: none may be missing that no loss explains.
+            self.spare.store(sequence, Relaxed);
             self.buffer.restore_gap(&gap);
         }
     }
@@ -519,7 +526,8 @@ mod tests {
         assert_eq!(gap["action"], "log_gap");
         assert_eq!(gap["gap.lines"], 5 - kept);
         assert_eq!(gap["gap.from_sequence"], kept);
-        assert_eq!(gap["gap.to_sequence"], 5, "the number that the first try used up is covered");
+        assert_eq!(gap["gap.to_sequence"], 4);
+        assert_eq!(gap["log.sequence"], 5, "a refused try uses no number up");
         assert_eq!(gap["gap.cause"], "overflow");
         log.trail.log_gap();
         assert!(log.records().is_empty(), "a loss is told once");

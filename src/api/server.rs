@@ -18,6 +18,7 @@ use crate::api::client::Client;
 use crate::api::reply::Answer;
 use crate::backoff::Backoff;
 use crate::config::Listen;
+use crate::host;
 use crate::metrics::ByReason;
 use crate::metrics::ByStatus;
 use crate::net;
@@ -99,8 +100,8 @@ impl Server {
 
     /// Serves: public listeners until the tasks are asked to stop, admin ones until the process ends.
     pub fn serve(self, means: &Arc<Means>) {
-        let slots =
-            Slots::new(means.config.load().limits.connections, means.metrics.connections_open.clone());
+        let places = host::connections(means.config.load().limits.connections);
+        let slots = Slots::new(places, means.metrics.connections_open.clone());
         for (door, listener) in self.listeners {
             let (means, slots) = (Arc::clone(means), slots.clone());
             let tasks = means.tasks.clone();

@@ -54,6 +54,7 @@ async fn serve(configured: &Configured, loaded: Loaded) -> anyhow::Result<()> {
     let Loaded { config, notices } = loaded;
     let ground = Ground::new(&config, BootId::new(getrandom::u64()?));
     let diagnostics = diagnostics::init(&config.log, Arc::clone(ground.trail()))?;
+    host::raise_open_files(config.limits.connections);
     for notice in &notices {
         tracing::warn!("{notice}");
     }

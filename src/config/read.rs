@@ -76,7 +76,11 @@ impl<'a> Reader<'a> {
     /// Tells the operator something about this key, which is not wrong.
     pub(super) fn notice(&self, key: &str, text: &str) {
         let place = self.place(key);
-        let text = format!("{place}: {}{key}: {text}", self.prefix);
+        // A variable and an argument are named after their key, which need not be said twice.
+        let text = match place {
+            Place::Default | Place::File { .. } => format!("{place}: {}{key}: {text}", self.prefix),
+            Place::Variable(_) | Place::Argument(_) => format!("{place}: {text}"),
+        };
         self.report.notice(place, text);
     }
 
