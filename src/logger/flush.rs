@@ -97,10 +97,22 @@ impl Shipper {
                 self.parcel = self.buffer.take().map(Parcel::new);
             }
             let (Some(line), Some(parcel)) = (&mut self.line, &mut self.parcel) else { return Ok(()) };
-            let result = line.send(parcel, self.settings.timeout).await;
+            let stream = matches!(line, Transport::Stream(_));
+            let send = line.send(parcel, self.settings.timeout);
+            let result = if self.draining {
+                send.await
+            } else {
+                // A send that is interrupted goes on where it was: on this connection, or else from the start of
+                // the record. A reload does not interrupt it, so that the old server gets whole lines.
+                tokio::select! {
+                    biased;
+                    result = send => result,
+                    () = self.orders.wait(Rank::Stop) => return Err(Setback::Interrupted),
+                }
+            };
             self.settle(effort);
             result.map_err(|error| {
-                let kept = kept && error.kind() != io::ErrorKind::TimedOut;
+                let kept = kept && stream && error.kind() != io::ErrorKind::TimedOut;
                 Setback::Send { error, kept }
             })?;
         }

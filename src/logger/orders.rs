@@ -50,7 +50,9 @@ pub(super) enum Order {
 /// How urgent a wish must be to be heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// Stop and reload.
+    /// A stop.
+    Stop,
+    /// Also a reload.
     Urgent,
     /// Also a flush that somebody waits for.
     Awaited,
@@ -153,7 +155,7 @@ impl Orders {
         if !state.holds(rank) {
             return None;
         }
-        // A reload goes first: the last lines belong to the new target.
+        // A reload goes first: the last records belong to the new target.
         if let Some(settings) = state.reload.take() {
             return Some(Order::Reload(settings));
         }
@@ -171,7 +173,7 @@ impl Orders {
 impl State {
     fn holds(&self, rank: Rank) -> bool {
         self.stop.is_some()
-            || self.reload.is_some()
+            || (rank >= Rank::Urgent && self.reload.is_some())
             || (rank >= Rank::Awaited && !self.waiting.is_empty())
             || (rank >= Rank::Any && self.flush)
     }
@@ -184,5 +186,60 @@ pub(super) struct Ended(pub(super) Arc<Orders>);
 impl Drop for Ended {
     fn drop(&mut self) {
         self.0.end(Tally::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn only_wishes_of_the_rank_are_heard() {
+        let orders = Orders::default();
+        orders.request_flush();
+        assert!(orders.wait(Rank::Awaited).now_or_never().is_none());
+        assert!(orders.wait(Rank::Any).now_or_never().is_some());
+        let _answer = orders.await_flush();
+        assert!(orders.wait(Rank::Awaited).now_or_never().is_some());
+        assert!(!orders.urgent());
+        let _stopped = orders.stop(Duration::ZERO);
+        assert!(orders.urgent());
+        assert!(orders.wait(Rank::Stop).now_or_never().is_some());
+    }
+
+    #[test]
+    fn an_interrupted_flush_is_asked_for_again_with_those_who_wait() {
+        let orders = Orders::default();
+        let mut answer = orders.await_flush();
+        let waiting = orders.take_waiting();
+        assert!(orders.next(Rank::Any).now_or_never().is_none());
+        orders.put_back(waiting);
+        assert!(matches!(orders.next(Rank::Any).now_or_never(), Some(Order::Flush)));
+        for sender in orders.take_waiting() {
+            sender.send(Ok(7)).unwrap();
+        }
+        assert_eq!(answer.try_recv(), Ok(Ok(7)));
+    }
+
+    #[test]
+    fn the_end_of_the_shipper_is_told_to_all_who_wait_and_who_come_later() {
+        let orders = Arc::new(Orders::default());
+        let (mut flush, mut stop) = (orders.await_flush(), orders.stop(Duration::ZERO));
+        orders.end(Tally::one(5));
+        assert_eq!(stop.try_recv(), Ok(Tally::one(5)));
+        flush.try_recv().unwrap_err();
+        orders.await_flush().try_recv().unwrap_err();
+        orders.stop(Duration::ZERO).try_recv().unwrap_err();
+    }
+
+    #[test]
+    fn callers_that_no_longer_wait_take_no_place() {
+        let orders = Orders::default();
+        for _ in 0..100 {
+            drop(orders.await_flush());
+        }
+        assert!(orders.lock().waiting.len() <= 1);
     }
 }

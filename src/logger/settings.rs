@@ -39,7 +39,7 @@ impl Settings {
         }
         Ok(Self {
             destination: Destination::new(config)?,
-            timeout: config.timeout,
+            timeout: config.timeout.max(PAUSE_MIN),
             retries_max: config.max_retry_times,
             backoff: Backoff::new(config.retry_interval.max(PAUSE_MIN), config.retry_max_interval),
             periodic: config.periodic_flush.map(|period| period.max(PAUSE_MIN)),
@@ -84,5 +84,5 @@ pub(super) fn limits(config: &Logger) -> Limits {
     Limits { flush_limit: config.flush_limit, drop_limit: config.drop_limit, max_line: config.max_line }
 }
 
-/// The shortest pause and period: a zero in the configuration must not make a loop spin.
+/// The shortest pause, period and timeout: a zero in the configuration must not make a loop spin.
 const PAUSE_MIN: Duration = Duration::from_millis(1);

@@ -27,7 +27,14 @@ use crate::net::tls;
 
 /// An open stream.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) struct Stream {
+    io: Io,
+    /// Bytes of the present parcel that TLS has taken and the kernel perhaps not.
+    unconfirmed: usize,
+}
+
+#[derive(Debug)]
+enum Io {
     Tcp(TcpStream),
     TcpTls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
@@ -46,10 +53,11 @@ impl Stream {
         tls: Option<&tls::Client>,
         timeout: Duration,
     ) -> io::Result<Self> {
-        match tls {
-            Some(client) => Ok(Self::TcpTls(Box::new(handshake(client, stream, timeout).await?))),
-            None => Ok(Self::Tcp(stream)),
-        }
+        let io = match tls {
+            Some(client) => Io::TcpTls(Box::new(handshake(client, stream, timeout).await?)),
+            None => Io::Tcp(stream),
+        };
+        Ok(Self { io, unconfirmed: 0 })
     }
 
     /// Puts TLS on a unix stream if it is wanted; the handshake takes at most `timeout`.
@@ -58,37 +66,45 @@ impl Stream {
         tls: Option<&tls::Client>,
         timeout: Duration,
     ) -> io::Result<Self> {
-        match tls {
-            Some(client) => Ok(Self::UnixTls(Box::new(handshake(client, stream, timeout).await?))),
-            None => Ok(Self::Unix(stream)),
-        }
+        let io = match tls {
+            Some(client) => Io::UnixTls(Box::new(handshake(client, stream, timeout).await?)),
+            None => Io::Unix(stream),
+        };
+        Ok(Self { io, unconfirmed: 0 })
     }
 
     /// Writes once, as much as there is room for, and waits for room for at least one byte.
+    ///
+    /// A dropped future is taken up by the next call with the same parcel.
     pub(super) async fn send(&mut self, parcel: &mut Parcel) -> io::Result<()> {
-        let buffers = matches!(self, Self::TcpTls(_) | Self::UnixTls(_));
-        let stream = self.io();
-        let taken = poll_fn(|context| poll_write(stream, context, parcel.rest())).await?;
+        let Self { io, unconfirmed } = self;
+        let buffers = matches!(io, Io::TcpTls(_) | Io::UnixTls(_));
+        let stream = io.stream();
+        if *unconfirmed == 0 {
+            *unconfirmed = poll_fn(|context| poll_write(stream, context, parcel.rest())).await?;
+        }
         if buffers {
             // Plain text that TLS took has not left yet; it counts only when the kernel has it.
             poll_fn(|context| poll_flush(stream, context)).await?;
         }
-        parcel.advance(taken);
+        parcel.advance(std::mem::take(unconfirmed));
         Ok(())
     }
 
     /// Resolves when the server has closed the connection or broken it.
     pub(super) async fn closed(&mut self) -> io::Error {
-        let stream = self.io();
+        let stream = self.io.stream();
         poll_fn(|context| poll_closed(stream, context)).await
     }
 
     /// Ends the writing side.
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
-        self.io().shutdown().await
+        self.io.stream().shutdown().await
     }
+}
 
-    fn io(&mut self) -> &mut dyn ReadWrite {
+impl Io {
+    fn stream(&mut self) -> &mut dyn ReadWrite {
         match self {
             Self::Tcp(stream) => stream,
             Self::TcpTls(stream) => stream.as_mut(),

@@ -158,14 +158,14 @@ impl Shipper {
             self.hang_up().await;
         });
         if drained.await.is_err() {
-            tracing::warn!(target: "pillion::logger", "the time to send the last log lines is over");
+            tracing::warn!(target: TARGET, "the time to send the last log lines is over");
         }
         let cut = self.parcel.take().map_or_else(Tally::default, |parcel| parcel.unsettled());
         self.buffer.release(Outcome::Dropped(DropCause::Exit), cut);
         let dropped = cut + self.buffer.close();
         if !dropped.is_zero() {
             tracing::error!(
-                target: "pillion::logger",
+                target: TARGET,
                 destination = %self.settings.destination,
                 records = dropped.records,
                 bytes = dropped.bytes,
@@ -217,11 +217,7 @@ impl Shipper {
 
     pub(super) fn tell_recovery(&mut self) {
         if self.complaints.raise(Complaint::Recovered, 1, clock::now()).is_some() {
-            tracing::info!(
-                target: "pillion::logger",
-                destination = %self.settings.destination,
-                "the log server takes lines again"
-            );
+            say(&self.settings, Complaint::Recovered, 1, "");
         }
     }
 
@@ -244,21 +240,24 @@ impl Shipper {
 }
 
 fn say(settings: &Settings, complaint: Complaint, count: u64, error: &str) {
-    let destination = &settings.destination;
+    let to = &settings.destination;
     match complaint {
         Complaint::Unreachable => {
-            tracing::warn!(target: "pillion::logger", %destination, count, error, "the log server cannot be reached");
+            tracing::warn!(target: TARGET, destination = %to, count, error, "the log server cannot be reached");
         }
         Complaint::Broken => {
-            tracing::warn!(target: "pillion::logger", %destination, count, error, "sending log lines failed");
+            tracing::warn!(target: TARGET, destination = %to, count, error, "sending log lines failed");
         }
         Complaint::Closed => {
-            tracing::info!(target: "pillion::logger", %destination, count, error, "the log server closed the connection");
+            tracing::info!(target: TARGET, destination = %to, count, error, "the log server closed the connection");
         }
         Complaint::Dropped(cause) => {
-            tracing::error!(target: "pillion::logger", %destination, records = count, cause = cause.name(), "log lines were dropped");
+            let cause = cause.name();
+            tracing::error!(target: TARGET, destination = %to, lines = count, cause, "log lines were dropped");
         }
-        Complaint::Recovered => {}
+        Complaint::Recovered => {
+            tracing::info!(target: TARGET, destination = %to, "the log server takes lines again");
+        }
     }
 }
 
@@ -298,6 +297,9 @@ async fn closed(line: &mut Option<Transport>) -> io::Error {
 fn random() -> f64 {
     getrandom::u32().map_or(1.0, |number| f64::from(number) / f64::from(u32::MAX))
 }
+
+/// The tracing target of the logger's own words; they go to stderr and never through the logger itself.
+const TARGET: &str = "pillion::logger";
 
 /// How long records may gather once a flush is due: nobody who reads logs notices, and the writes become few.
 const LINGER: Duration = Duration::from_millis(1);

@@ -325,7 +325,7 @@ async fn bug_03_an_empty_message_blocks_nothing() {
 // === timeout ===
 
 /// A TCP port that neither takes nor refuses a connection: its queue is full and nobody accepts.
-async fn black_hole() -> (Target, Vec<Box<dyn std::any::Any>>) {
+fn black_hole() -> (Target, Vec<Box<dyn std::any::Any>>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -354,7 +354,7 @@ async fn next_error(logger: &Logger) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn timeout_01_a_connect_without_answer_times_out_and_is_tried_again() {
-    let (target, _kept) = black_hole().await;
+    let (target, _kept) = black_hole();
     let config =
         pillion::config::Logger { flush_limit: 1, timeout: Duration::from_millis(1), ..config(target) };
     let (logger, _) = start(&config);
@@ -401,7 +401,7 @@ async fn timeout_03_one_flush_carries_two_messages_of_one_request() {
 
 #[tokio::test(start_paused = true)]
 async fn timeout_04_the_error_of_a_flush_is_told_once_and_in_full() {
-    let (target, _kept) = black_hole().await;
+    let (target, _kept) = black_hole();
     let config = pillion::config::Logger {
         flush_limit: 1,
         timeout: Duration::from_millis(10),

@@ -272,6 +272,22 @@ async fn a_record_too_large_for_udp_is_dropped_and_stops_nothing() {
 }
 
 #[tokio::test]
+async fn a_udp_port_where_nobody_listens_is_an_error() {
+    let port = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let target = Target::Udp(HostPort { host: "127.0.0.1".to_owned(), port });
+    let (logger, buffer) = start(&quick(target));
+    for n in 0..100 {
+        logger.log(format!("{n}\n").as_bytes()).unwrap();
+    }
+    let error = in_time(logger.flush()).await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "try to send log messages to the log server failed after 3 retries: connection refused"
+    );
+    assert!(buffer.stats().balanced());
+}
+
+#[tokio::test]
 async fn a_datagram_receiver_that_restarts_gets_the_lines_that_waited() {
     let folder = Folder::new();
     let path = folder.path("log.sock");
@@ -449,12 +465,24 @@ async fn the_shutdown_counts_what_it_can_not_send() {
     assert!(stats.balanced() && stats.queued.is_zero());
 }
 
+/// A logger that is in the middle of a write which the log server does not take.
+fn blocked(settings: &config::Logger) -> (Logger, Arc<Buffer>) {
+    let (logger, buffer) = start(settings);
+    logger.log(b"taken\n").unwrap();
+    logger.log(&vec![b'x'; TOO_MUCH]).unwrap();
+    (logger, buffer)
+}
+
 #[tokio::test]
 async fn the_shutdown_ends_with_its_time_when_the_log_server_hangs() {
     let (_listener, target) = slow_listener().await;
-    let (logger, buffer) = start(&config::Logger { timeout: 3600 * SECOND, ..roomy(target) });
-    logger.log(b"taken\n").unwrap();
-    logger.log(&vec![b'x'; TOO_MUCH]).unwrap();
+    let (logger, buffer) = blocked(&config::Logger { timeout: 3600 * SECOND, ..roomy(target) });
+    in_time(async {
+        while buffer.stats().sent.is_zero() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let waiting = logger.clone();
     let flush = async move { waiting.flush().await };
     let (dropped, flushed) =
@@ -462,6 +490,31 @@ async fn the_shutdown_ends_with_its_time_when_the_log_server_hangs() {
     assert_eq!(dropped, Tally::one(TOO_MUCH));
     assert_eq!(flushed, Err(FlushError::Stopped));
     assert!(buffer.stats().balanced());
+}
+
+#[tokio::test]
+async fn a_tls_write_that_the_shutdown_interrupts_goes_on_where_it_was() {
+    let folder = Folder::new();
+    let ca = folder.path("ca.pem");
+    let acceptor = Authority::new(&ca).acceptor("logs.example.com", None);
+    let (listener, target) = slow_listener().await;
+    let tls = trusting(&ca, "logs.example.com");
+    let (logger, _) = blocked(&config::Logger { timeout: 3600 * SECOND, tls, ..roomy(target) });
+    let mut stream = in_time(acceptor.accept(accept(&listener).await)).await.unwrap();
+    in_time(async {
+        while logger.stats().shipper.connects == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut received = Vec::new();
+    let (dropped, read) =
+        in_time(async { tokio::join!(logger.shutdown(DEADLINE), stream.read_to_end(&mut received)) }).await;
+    assert_eq!((dropped, read.unwrap()), (Tally::default(), 6 + TOO_MUCH));
+    assert!(
+        received.starts_with(b"taken\nxxx")
+            && received.iter().filter(|byte| **byte == b'x').count() == TOO_MUCH
+    );
 }
 
 #[tokio::test]
