@@ -1,6 +1,8 @@
 //! Buffer to TCP sink, end to end, against a raw loop that writes 64 KiB blocks, in the same run.
 //!
-//! The sink is a thread that reads and throws away. Producers slow down when half the buffer is full, so nothing is
+//! The sink is a thread that reads and throws away. The raw loop is run with the kernel's own send buffer and with
+//! that of the logger (256 KiB); the ratios are against each of them, beside it in the same round. Three threads are
+//! busy here where the raw loop has two, so on two cores the CPU time tells more than the wall time. Producers slow down when half the buffer is full, so nothing is
 //! dropped. Rounds of both kinds take turns, so that a noisy neighbour hits both.
 
 #![expect(
@@ -25,6 +27,7 @@ use pillion::config::Target;
 use pillion::logger;
 use pillion::tasks::OnExit;
 use pillion::tasks::Tasks;
+use socket2::SockRef;
 
 const RECORD: usize = 300;
 const BLOCK: usize = 64 * 1024;
@@ -35,33 +38,67 @@ fn main() {
     // `cargo test --benches` runs this too, and wants to know only that it works.
     let records = if std::env::args().any(|argument| argument == "--bench") { RECORDS } else { 10_000 };
     println!("buffer to TCP sink: {RECORD}-byte records, {records} records, median of {ROUNDS} rounds");
-    println!("{:<40} {:>12} {:>10} {:>10}", "", "lines/s", "MB/s", "x raw");
+    println!(
+        "{:<40} {:>12} {:>8} {:>12} {:>8} {:>8}",
+        "", "lines/s", "MB/s", "CPU ns/line", "x raw", "x 256K"
+    );
     let rows = [(1, 4096), (2, 4096), (1, BLOCK), (2, BLOCK)];
-    let mut raw = Vec::new();
-    let mut shipped = vec![Vec::new(); rows.len()];
+    let (mut raw, mut raw_small) = (Vec::new(), Vec::new());
+    let mut shipped = vec![(Vec::new(), Vec::new()); rows.len()];
     for _ in 0..ROUNDS {
-        for ((producers, flush_limit), times) in rows.iter().zip(&mut shipped) {
-            let base = write_raw(records);
+        for ((producers, flush_limit), (costs, ratios)) in rows.iter().zip(&mut shipped) {
+            let base = measure(|| write_raw(records, None));
+            let base_small = measure(|| write_raw(records, Some(SEND_BUFFER)));
+            let cost = measure(|| ship(records, *producers, *flush_limit));
             raw.push(base);
-            times.push((base, ship(records, *producers, *flush_limit)));
+            raw_small.push(base_small);
+            costs.push(cost);
+            let ratio = |base: Cost| base.wall.as_secs_f64() / cost.wall.as_secs_f64();
+            ratios.push((ratio(base), ratio(base_small)));
         }
     }
-    raw.sort();
-    row("raw 64 KiB writes", *raw.get(raw.len() / 2).unwrap(), records, 1.0);
-    for ((producers, flush_limit), mut times) in rows.into_iter().zip(shipped) {
-        times.sort_by_key(|(_, time)| *time);
-        let time = times.get(ROUNDS / 2).unwrap().1;
-        let mut ratios: Vec<_> =
-            times.iter().map(|(base, time)| base.as_secs_f64() / time.as_secs_f64()).collect();
-        ratios.sort_by(f64::total_cmp);
+    row("raw 64 KiB writes", &raw, records, &[]);
+    row("raw, send buffer 256 KiB", &raw_small, records, &[]);
+    for ((producers, flush_limit), (costs, ratios)) in rows.into_iter().zip(shipped) {
+        let (to_raw, to_small): (Vec<_>, Vec<_>) = ratios.into_iter().unzip();
         let name = format!("logger, {producers} producer(s), flush_limit {flush_limit}");
-        row(&name, time, records, *ratios.get(ROUNDS / 2).unwrap());
+        row(&name, &costs, records, &[median(to_raw), median(to_small)]);
     }
 }
 
-fn row(name: &str, time: Duration, records: usize, ratio: f64) {
-    let rate = records as f64 / time.as_secs_f64();
-    println!("{name:<40} {rate:>12.0} {:>10.0} {ratio:>10.2}", rate * RECORD as f64 / 1e6);
+/// The time of one round, and the CPU time of all threads in it, the sink's included.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    cpu: Duration,
+}
+
+fn row(name: &str, costs: &[Cost], records: usize, ratios: &[f64]) {
+    let seconds = median(costs.iter().map(|cost| cost.wall.as_secs_f64()).collect());
+    let cpu = median(costs.iter().map(|cost| cost.cpu.as_secs_f64()).collect()) * 1e9 / records as f64;
+    let rate = records as f64 / seconds;
+    print!("{name:<40} {rate:>12.0} {:>8.0} {cpu:>12.0}", rate * RECORD as f64 / 1e6);
+    ratios.iter().for_each(|ratio| print!(" {ratio:>8.2}"));
+    println!();
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    *figures.get(figures.len() / 2).unwrap()
+}
+
+fn measure(run: impl FnOnce() -> Duration) -> Cost {
+    let before = cpu_time();
+    let wall = run();
+    Cost { wall, cpu: cpu_time() - before }
+}
+
+/// User and system time of the process, in the kernel's ticks of 10 ms.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = text.rsplit(')').next().unwrap().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(10 * ticks)
 }
 
 /// A sink that reads `bytes` and ends.
@@ -79,10 +116,13 @@ fn sink(bytes: usize) -> (u16, thread::JoinHandle<()>) {
     (port, reader)
 }
 
-fn write_raw(records: usize) -> Duration {
+fn write_raw(records: usize, send_buffer: Option<usize>) -> Duration {
     let bytes = records * RECORD;
     let (port, reader) = sink(bytes);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    if let Some(bytes) = send_buffer {
+        SockRef::from(&stream).set_send_buffer_size(bytes).unwrap();
+    }
     let block = vec![b'x'; BLOCK];
     let begin = clock::now();
     let mut left = bytes;
@@ -140,3 +180,4 @@ fn produce(buffer: &Buffer, records: usize) {
 }
 
 const LIMIT: usize = 8 << 20;
+const SEND_BUFFER: usize = 256 << 10;
