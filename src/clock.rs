@@ -3,6 +3,7 @@
 //! Everything that decides takes `now` as an argument; everything that acts asks here. Two clocks are kept
 //! apart: [`now`] never goes backwards and measures waits and delays, [`wall`] is what operators read in logs.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -22,4 +23,11 @@ pub fn now() -> Instant {
 #[must_use]
 pub fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The monotonic time since the first call in this process: compact, and easy to compare and to store.
+#[must_use]
+pub fn uptime() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(now);
+    now().saturating_duration_since(*START)
 }

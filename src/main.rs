@@ -1,1 +1,7 @@
-fn main(){}
+//! The program: does what the command line says and exits with its code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(pillion::cli::main().code())
+}

@@ -7,6 +7,8 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -79,6 +81,16 @@ impl Tasks {
     pub fn failed(&self) -> Option<&'static str> {
         *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The number of the thread that asks, from 0 in the order of asking: the worker that log records name.
+#[must_use]
+pub fn worker() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static NUMBER: u32 = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
 }
 
 /// Notices the end of a task that must not end, by return and by panic alike.

@@ -1,5 +1,28 @@
-//! Tests against the outside: real sockets, fake partners.
+//! The tests that look at pillion from outside: one binary, one file per subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what is not as expected ends the test"
+)]
 
+mod config;
+mod daemon;
+mod gateway;
+mod ingest;
 mod log_server;
 mod logger_conformance;
 mod logger_faults;
+mod login;
+mod nginx;
+mod operations;
+mod ops_elastic;
+mod ops_kibana;
+mod ops_logstash;
+mod ops_nginx;
+mod ops_nginx_live;
+mod ops_systemd;
+mod shipped;
+mod sink;
+mod through_nginx;
+mod trial;

@@ -1,0 +1,35 @@
+# The two commands are `make run` and `make test`; both install what they need (as root, from Debian's packages).
+.PHONY: run test bench lint doc deps deps-run deps-test clean help
+
+CARGO ?= cargo
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: deps-run ## Build everything and run it for a trial: sink, daemon and nginx, until Ctrl-C
+	$(CARGO) build --release --locked
+	@exec tests/run.sh target/release/pillion
+
+test: deps-test ## Run every check and every test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	$(CARGO) test --locked
+
+bench: ## Measure, each figure against a baseline of the same run
+	$(CARGO) bench --locked --bench log
+	$(CARGO) bench --locked --bench ship
+	$(CARGO) bench --locked --bench fanout
+
+deps: deps-run deps-test ## Install what running and testing need
+
+deps-run:
+	@tests/install.sh nginx=nginx openssl=openssl
+
+deps-test:
+	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm
+	@npm --prefix tests/sdk ci --ignore-scripts --no-audit --no-fund --loglevel=error
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf tests/sdk/node_modules

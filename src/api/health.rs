@@ -1,0 +1,25 @@
+//! Live, ready, metrics.
+
+use hyper::StatusCode;
+
+use crate::api::Means;
+use crate::api::reply;
+use crate::api::reply::Answer;
+
+/// The process answers: that is all this says.
+pub(super) fn live() -> Answer {
+    reply::with(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
+}
+
+/// What the daemon does right now; 503 unless it takes clients.
+pub(super) fn ready(means: &Means) -> Answer {
+    let report = means.status.report(means.gateway.sessions());
+    let status = if means.status.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply::json(status, &report)
+}
+
+/// All metrics, as Prometheus reads them.
+pub(super) fn metrics(means: &Means) -> Answer {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    reply::with(StatusCode::OK, content_type, means.metrics.render())
+}

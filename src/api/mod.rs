@@ -1,0 +1,87 @@
+//! The HTTP door: which path leads where.
+//!
+//! Two listeners have two route tables. The public one is for clients behind nginx: the websocket routes of the
+//! configuration and, in trials, a page. The admin one is for operators: health, readiness, metrics. Adding an
+//! endpoint is one line in a table here and one function in the file of its subject.
+//!
+//! Limits: `limits.connections` connections, `limits.header` bytes of request head within `limits.header_timeout`.
+//! Whatever is wrong with a request is answered with a status and a sentence that says what would be right.
+
+mod client;
+mod health;
+mod pages;
+mod reply;
+mod server;
+mod websocket;
+
+pub use server::Server;
+
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::Request;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+
+use crate::api::client::Client;
+use crate::api::reply::Answer;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::metrics::Metrics;
+use crate::net::Slot;
+use crate::status::Status;
+use crate::tasks::Tasks;
+use crate::trail::Trail;
+
+/// What the endpoints work with.
+#[derive(Debug)]
+pub struct Means {
+    /// Sessions.
+    pub gateway: Gateway,
+    /// Writes records.
+    pub trail: Arc<Trail>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// How the daemon is.
+    pub status: Arc<Status>,
+    /// Runs tasks.
+    pub tasks: Tasks,
+    /// The configuration in force.
+    pub config: arc_swap::ArcSwap<Config>,
+}
+
+/// The routes of the public listener.
+fn public(
+    means: &Arc<Means>,
+    (client, slot): (Client, Option<Arc<Slot>>),
+    mut request: Request<Incoming>,
+) -> Answer {
+    let path = request.uri().path().to_owned();
+    if let Some(route) = means.gateway.route(&path) {
+        return websocket::upgrade(means, (client, slot), route, &mut request);
+    }
+    let trial = means.config.load().auth.insecure;
+    let answer = match (request.method(), path.as_str()) {
+        (&Method::GET | &Method::HEAD, "/") if trial => return pages::trial(),
+        (&Method::GET | &Method::HEAD, "/trial.js") if trial => return pages::script(),
+        (&Method::GET | &Method::HEAD, "/trial.css") if trial => return pages::style(),
+        (_, "/" | "/trial.js" | "/trial.css") if trial => reply::method_not_allowed("GET, HEAD"),
+        _ => reply::not_found(&path),
+    };
+    means.trail.web_err(&client.subject(), answer.status().as_u16(), &format!("{} {path}", request.method()));
+    answer
+}
+
+/// The routes of the admin listener.
+fn admin(means: &Means, request: &Request<Incoming>) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/healthz") => health::live(),
+        (&Method::GET | &Method::HEAD, "/readyz") => health::ready(means),
+        (&Method::GET | &Method::HEAD, "/metrics") => health::metrics(means),
+        (_, "/healthz" | "/readyz" | "/metrics") => reply::method_not_allowed("GET, HEAD"),
+        (_, path) => reply::error(
+            StatusCode::NOT_FOUND,
+            &format!("nothing is at {path}; the admin listener has /healthz, /readyz and /metrics"),
+        ),
+    }
+}

@@ -1,0 +1,184 @@
+//! HTTP/1.1 on the listeners: accept, read requests, answer them, stop.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+
+use crate::address::Address;
+use crate::api;
+use crate::api::Means;
+use crate::api::client::Client;
+use crate::api::reply::Answer;
+use crate::backoff::Backoff;
+use crate::config::Listen;
+use crate::metrics::ByReason;
+use crate::metrics::ByStatus;
+use crate::net;
+use crate::net::Listener;
+use crate::net::Peer;
+use crate::net::Slot;
+use crate::net::Slots;
+use crate::net::Stream;
+use crate::tasks::OnExit;
+
+/// Pauses after a failed accept, for example when the process is out of file descriptors.
+const ACCEPT_BASE: Duration = Duration::from_millis(10);
+const ACCEPT_MAX: Duration = Duration::from_secs(1);
+
+/// The least buffer that the HTTP library takes.
+const HEADER_MIN: usize = 8 * 1024;
+
+/// Which route table a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Public,
+    Admin,
+}
+
+/// Who is on a connection.
+struct Visitor {
+    door: Door,
+    peer: Peer,
+    /// Its place, which it keeps when it becomes a websocket.
+    slot: Option<Arc<Slot>>,
+}
+
+/// Bound listeners that do not accept yet.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<(Door, Listener)>,
+}
+
+impl Server {
+    /// Binds every listener of the configuration; those in `inherited` come from the service manager instead.
+    ///
+    /// # Errors
+    ///
+    /// The first address that can not be bound, and why.
+    pub fn bind(config: &Listen, inherited: Vec<Listener>) -> Result<Self, net::Error> {
+        let mut inherited = inherited;
+        let mut listeners = Vec::new();
+        let wanted = config.public.iter().map(|address| (Door::Public, address));
+        for (door, address) in wanted.chain(config.admin.iter().map(|address| (Door::Admin, address))) {
+            let given = inherited.iter().position(|listener| listener.address() == *address);
+            let listener = match given {
+                Some(index) => inherited.swap_remove(index),
+                None => net::bind_stream(address, config.socket_mode)?,
+            };
+            listeners.push((door, listener));
+        }
+        for listener in inherited {
+            tracing::warn!(address = %listener.address(), "an inherited socket is not in the configuration");
+        }
+        Ok(Self { listeners })
+    }
+
+    /// Where the public listeners listen.
+    #[must_use]
+    pub fn public(&self) -> Vec<Address> {
+        self.addresses(Door::Public)
+    }
+
+    /// Where the admin listeners listen.
+    #[must_use]
+    pub fn admin(&self) -> Vec<Address> {
+        self.addresses(Door::Admin)
+    }
+
+    fn addresses(&self, door: Door) -> Vec<Address> {
+        let of_door = self.listeners.iter().filter(|(of, _)| *of == door);
+        of_door.map(|(_, listener)| listener.address()).collect()
+    }
+
+    /// Serves: public listeners until the tasks are asked to stop, admin ones until the process ends.
+    pub fn serve(self, means: &Arc<Means>) {
+        let slots =
+            Slots::new(means.config.load().limits.connections, means.metrics.connections_open.clone());
+        for (door, listener) in self.listeners {
+            let (means, slots) = (Arc::clone(means), slots.clone());
+            let tasks = means.tasks.clone();
+            tasks.spawn("listener", OnExit::Stop, async move {
+                let accepting = accept(&means, door, listener, &slots);
+                tokio::select! {
+                    () = accepting => {}
+                    () = means.tasks.stopping() => {}
+                }
+            });
+        }
+    }
+}
+
+/// Accepts for ever. An error never ends the loop: it is counted, told, and waited out.
+async fn accept(means: &Arc<Means>, door: Door, listener: Listener, slots: &Slots) {
+    let backoff = Backoff::new(ACCEPT_BASE, ACCEPT_MAX);
+    let mut failures = 0;
+    loop {
+        // At the limit connections wait in the kernel's queue; operators can always come in.
+        let slot = match door {
+            Door::Public => Some(Arc::new(slots.take().await)),
+            Door::Admin => None,
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                failures = 0;
+                means.metrics.connections_accepted.inc();
+                let there = Arc::clone(means);
+                means.tasks.spawn("http", OnExit::Ignore, async move {
+                    serve(&there, Visitor { door, peer, slot }, stream).await;
+                });
+            }
+            Err(error) => {
+                means.metrics.connections_refused.get_or_create(&ByReason { reason: "accept" }).inc();
+                tracing::error!(%error, address = %listener.address(), "a connection could not be accepted");
+                tokio::time::sleep(backoff.delay(failures, 1.0)).await;
+                failures += 1;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends, becomes a websocket, or the tasks are asked to stop.
+async fn serve(means: &Arc<Means>, visitor: Visitor, stream: Stream) {
+    let limits = means.config.load().limits.clone();
+    let service = service_fn(|request| async {
+        let answer = answer(means, &visitor, request).await;
+        means.metrics.http_answers.get_or_create(&ByStatus { status: answer.status().as_u16() }).inc();
+        Ok::<_, Infallible>(answer)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header.max(HEADER_MIN))
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = means.tasks.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended in the middle of a request");
+    }
+}
+
+async fn answer(means: &Arc<Means>, visitor: &Visitor, request: Request<Incoming>) -> Answer {
+    match visitor.door {
+        Door::Admin => api::admin(means, &request),
+        Door::Public => {
+            let config = means.config.load_full();
+            let fresh = || means.gateway.fresh_request_id();
+            let client = Client::of(&visitor.peer, request.headers(), &config.listen.trusted, fresh);
+            api::public(means, (client, visitor.slot.clone()), request)
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Which keys differ between two configurations, and when the new values count.
+
+use super::schema;
+use super::schema::Reload;
+use super::settings::Config;
+use super::settings::Target;
+use super::settings::Tls;
+use crate::address::HostPort;
+
+/// The keys that differ, by the moment at which their new values count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Counts at once.
+    pub live: Vec<&'static str>,
+    /// Counts at the next start; until then the old value stays in force.
+    pub restart: Vec<&'static str>,
+}
+
+impl Changes {
+    /// True if nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.restart.is_empty()
+    }
+}
+
+/// Lists `"section.field"` for each field that differs.
+macro_rules! differing {
+    ($old:ident, $new:ident: $($section:ident . $field:ident),* $(,)?) => {
+        [$((concat!(stringify!($section), ".", stringify!($field)), $old.$section.$field != $new.$section.$field)),*]
+    };
+}
+
+/// What differs between the configuration in force and a new one.
+#[must_use]
+pub fn changes(old: &Config, new: &Config) -> Changes {
+    let top = [
+        ("node", old.node != new.node),
+        ("data_dir", old.data_dir != new.data_dir),
+        ("shutdown_timeout", old.shutdown_timeout != new.shutdown_timeout),
+    ];
+    let plain = differing!(old, new:
+        listen.public, listen.admin, listen.socket_mode, listen.trusted,
+        log.level, log.format, log.ship, log.token, log.legacy_fields,
+        logger.flush_limit, logger.drop_limit, logger.timeout, logger.max_retry_times, logger.retry_interval,
+        logger.retry_max_interval, logger.periodic_flush, logger.max_line,
+        ingest.listen, ingest.receive_buffer,
+        gateway.login_timeout, gateway.ping_interval, gateway.pong_timeout, gateway.client_queue,
+        gateway.allowed_origins,
+        auth.mode, auth.api_url, auth.api_timeout, auth.api_concurrency, auth.jwt_secret, auth.jwt_audience,
+        auth.jwt_issuer, auth.insecure,
+        limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.header,
+        limits.header_timeout,
+    );
+    let lists = [
+        ("gateway.route", old.gateway.routes != new.gateway.routes),
+        ("gateway.namespace", old.gateway.namespaces != new.gateway.namespaces),
+    ];
+    let target = target(&old.logger.target, &new.logger.target);
+    let tls = tls(old.logger.tls.as_ref(), new.logger.tls.as_ref());
+    let all = top.into_iter().chain(plain).chain(target).chain(tls).chain(lists);
+    let mut changes = Changes::default();
+    for (key, _) in all.filter(|(_, differs)| *differs) {
+        match reload(key) {
+            Reload::Live => changes.live.push(key),
+            Reload::Restart => changes.restart.push(key),
+        }
+    }
+    changes
+}
+
+fn reload(key: &str) -> Reload {
+    let (section, name) = key.split_once('.').unwrap_or(("", key));
+    schema::find(section, name).map_or(Reload::Restart, |key| key.reload)
+}
+
+/// The keys from which the target is made.
+fn target(old: &Target, new: &Target) -> [(&'static str, bool); 4] {
+    let host_port = |target: &Target| match target {
+        Target::Tcp(host_port) | Target::Udp(host_port) => Some(host_port.clone()),
+        Target::Unix(_) | Target::Unixgram(_) => None,
+    };
+    let path = |target: &Target| match target {
+        Target::Unix(path) | Target::Unixgram(path) => Some(path.clone()),
+        Target::Tcp(_) | Target::Udp(_) => None,
+    };
+    let datagrams = |target: &Target| matches!(target, Target::Udp(_) | Target::Unixgram(_));
+    let host = |target| host_port(target).map(|HostPort { host, .. }| host);
+    let port = |target| host_port(target).map(|HostPort { port, .. }| port);
+    [
+        ("logger.host", host(old) != host(new)),
+        ("logger.port", port(old) != port(new)),
+        ("logger.path", path(old) != path(new)),
+        ("logger.sock_type", datagrams(old) != datagrams(new)),
+    ]
+}
+
+/// The keys from which TLS is made. When it is switched on or off, that alone is the change.
+fn tls(old: Option<&Tls>, new: Option<&Tls>) -> Vec<(&'static str, bool)> {
+    let (Some(old), Some(new)) = (old, new) else {
+        return vec![("logger.ssl", old.is_some() != new.is_some())];
+    };
+    vec![
+        ("logger.ssl_verify", old.verify != new.verify),
+        ("logger.sni_host", old.sni_host != new.sni_host),
+        ("logger.ssl_ca", old.ca != new.ca),
+        ("logger.ssl_cert", old.cert != new.cert),
+        ("logger.ssl_key", old.key != new.key),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+    use crate::config::load;
+    use crate::config::schema::KEYS;
+
+    /// A value other than the default for each key, with what else must be set for it to count.
+    const OTHERS: &[(&str, &str, &[&str])] = &[
+        ("node", "web-2", &[]),
+        ("data_dir", "/srv/pillion", &[]),
+        ("shutdown_timeout", "20s", &[]),
+        ("listen.public", "[\"tcp:127.0.0.1:8000\"]", &[]),
+        ("listen.admin", "[]", &[]),
+        ("listen.socket_mode", "0600", &[]),
+        ("listen.trusted", "[\"10.0.0.0/8\"]", &[]),
+        ("log.level", "debug", &[]),
+        ("log.format", "json", &[]),
+        ("log.ship", "false", &[]),
+        ("log.token", "plain", &[]),
+        ("log.legacy_fields", "true", &[]),
+        ("logger.host", "logs.example.org", &[]),
+        ("logger.port", "1", &[]),
+        ("logger.sock_type", "udp", &[]),
+        ("logger.flush_limit", "8k", &[]),
+        ("logger.drop_limit", "128m", &[]),
+        ("logger.timeout", "1", &[]),
+        ("logger.max_retry_times", "-1", &[]),
+        ("logger.retry_interval", "1", &[]),
+        ("logger.retry_max_interval", "1m", &[]),
+        ("logger.periodic_flush", "off", &[]),
+        ("logger.ssl", "true", &[]),
+        ("logger.ssl_verify", "false", &["logger.ssl=true"]),
+        ("logger.sni_host", "logs.example.org", &["logger.ssl=true"]),
+        ("logger.ssl_ca", "/etc/ca.pem", &["logger.ssl=true"]),
+        ("logger.max_line", "1m", &[]),
+        ("ingest.listen", "[]", &[]),
+        ("ingest.receive_buffer", "1m", &[]),
+        ("gateway.login_timeout", "1m", &[]),
+        ("gateway.ping_interval", "1m", &[]),
+        ("gateway.pong_timeout", "1s", &[]),
+        ("gateway.client_queue", "2m", &[]),
+        ("gateway.allowed_origins", "[\"https://example.org\"]", &[]),
+        ("gateway.route", "[{ path = \"/sub\", dialect = \"centrifuge\" }]", &[]),
+        ("gateway.namespace", "[{ name = \"chat\" }]", &[]),
+        ("auth.mode", "api", &["auth.api_url=http://localhost"]),
+        ("auth.api_url", "http://localhost", &[]),
+        ("auth.api_timeout", "1s", &[]),
+        ("auth.api_concurrency", "1", &[]),
+        ("auth.jwt_secret", "0123456789abcdef0123456789abcdef", &[]),
+        ("auth.jwt_audience", "me", &[]),
+        ("auth.jwt_issuer", "you", &[]),
+        ("auth.insecure", "true", &[]),
+        ("limits.connections", "1", &[]),
+        ("limits.frame", "1k", &[]),
+        ("limits.room_name", "1", &[]),
+        ("limits.rooms_per_session", "1", &[]),
+        ("limits.header", "1k", &[]),
+        ("limits.header_timeout", "1s", &[]),
+    ];
+
+    /// Keys that never change alone, or never count.
+    const NOT_ALONE: &[&str] = &[
+        "logger.path",
+        "logger.pool_size",
+        "logger.max_buffer_reuse",
+        "logger.ssl_cert",
+        "logger.ssl_key",
+        "logger.format",
+        "logger.overflow",
+        "auth.jwt_secret_file",
+    ];
+
+    fn config(arguments: &[String]) -> Config {
+        load(&Sources { arguments, ..Sources::default() }).unwrap().config
+    }
+
+    #[test]
+    fn every_key_counts_and_is_noticed_when_it_changes() {
+        for (key, value, with) in OTHERS {
+            let mut arguments: Vec<_> = with.iter().map(ToString::to_string).collect();
+            let old = config(&arguments);
+            arguments.push(format!("{key}={value}"));
+            let changes = changes(&old, &config(&arguments));
+            let restarts = ["node", "data_dir", "log.format", "limits.connections"];
+            if restarts.contains(key) || key.starts_with("listen.") || key.starts_with("ingest.") {
+                assert_eq!((changes.restart, changes.live), (vec![*key], vec![]));
+            } else {
+                assert_eq!((changes.live, changes.restart), (vec![*key], vec![]));
+            }
+        }
+        let known = OTHERS.iter().map(|(key, ..)| *key).chain(NOT_ALONE.iter().copied());
+        let mut known: Vec<_> = known.map(str::to_owned).collect();
+        let mut all: Vec<_> = KEYS.iter().map(schema::Key::dotted).collect();
+        known.sort();
+        all.sort();
+        assert_eq!(known, all);
+    }
+
+    #[test]
+    fn keys_that_only_change_together_are_all_named() {
+        let old = Config::default();
+        assert!(changes(&old, &old.clone()).is_empty());
+        let new = config(&["logger.path=/run/logstash.sock".to_owned(), "logger.sock_type=udp".to_owned()]);
+        assert_eq!(
+            changes(&old, &new).live,
+            ["logger.host", "logger.port", "logger.path", "logger.sock_type"]
+        );
+        let with_tls =
+            ["logger.ssl=true", "logger.ssl_cert=/a.pem", "logger.ssl_key=/b.pem"].map(str::to_owned);
+        let new = config(&with_tls);
+        assert_eq!(changes(&config(&with_tls[..1]), &new).live, ["logger.ssl_cert", "logger.ssl_key"]);
+    }
+}

@@ -1,0 +1,188 @@
+//! `[gateway]`, `[[gateway.route]]` and `[[gateway.namespace]]`.
+
+use std::time::Duration;
+
+use super::auth;
+use super::check::SIZE_MAX;
+use super::mistake::Place;
+use super::read::Reader;
+use super::settings::Dialect;
+use super::settings::Gateway;
+use super::settings::Namespace;
+use super::settings::Publish;
+use super::settings::Route;
+use super::settings::Subscribe;
+use crate::units::Bare;
+
+/// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
+pub const BUILT_IN_PATHS: &[&str] = &["/", "/healthz", "/readyz", "/metrics", "/api/"];
+
+const DIALECTS: &[(&str, Dialect)] =
+    &[("centrifuge", Dialect::Centrifuge), ("openresty-push", Dialect::OpenrestyPush)];
+const SUBSCRIBE: &[(&str, Subscribe)] = &[
+    ("token", Subscribe::Token),
+    ("authenticated", Subscribe::Authenticated),
+    ("anyone", Subscribe::Anyone),
+];
+const PUBLISH: &[(&str, Publish)] =
+    &[("nobody", Publish::Nobody), ("members", Publish::Members), ("authenticated", Publish::Authenticated)];
+
+const NO_PAUSE: &str = "would ping without a pause";
+
+/// The section with its routes and namespaces.
+pub(super) fn gateway(read: Reader<'_>) -> Gateway {
+    let ping_interval = read.duration("gateway.ping_interval", Bare::Seconds, NO_PAUSE);
+    let pong_timeout =
+        read.duration("gateway.pong_timeout", Bare::Seconds, "would end every session at its first ping");
+    read.relation(
+        &["gateway.pong_timeout", "gateway.ping_interval"],
+        pong_timeout < ping_interval,
+        "\"pong_timeout\" should be < \"ping_interval\", or a client is pinged again before it had to answer",
+        "lower pong_timeout or raise ping_interval",
+    );
+    Gateway {
+        routes: routes(read, pong_timeout),
+        namespaces: namespaces(read),
+        login_timeout: read.duration("gateway.login_timeout", Bare::Seconds, "would leave no time to log in"),
+        ping_interval,
+        pong_timeout,
+        client_queue: read.size("gateway.client_queue", 1024..=SIZE_MAX),
+        allowed_origins: allowed_origins(read),
+    }
+}
+
+fn routes(read: Reader<'_>, pong_timeout: Duration) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for (table, place) in read.tables("gateway.route", "gateway.route.") {
+        let path = table.written_text("path");
+        match &path {
+            Some(path) => check_path(table, path, &routes),
+            None if table.has("path") => {}
+            None => table.wrong_at(place.clone(), "path", "a route needs a path", "write path = \"/ws\""),
+        }
+        if !table.has("dialect") {
+            let remedy = "write dialect = \"centrifuge\" or dialect = \"openresty-push\"";
+            table.wrong_at(place, "dialect", "a route needs a dialect", remedy);
+        }
+        let ping_interval =
+            table.has("ping_interval").then(|| table.duration("ping_interval", Bare::Seconds, NO_PAUSE));
+        if ping_interval.is_some_and(|interval| !interval.is_zero() && interval <= pong_timeout) {
+            let problem = "gateway.pong_timeout should be < \"ping_interval\", or a client is pinged again before it had to answer";
+            table.wrong("ping_interval", problem, "lower pong_timeout or raise ping_interval");
+        }
+        routes.push(Route {
+            path: path.unwrap_or_default(),
+            dialect: table.word("dialect", DIALECTS).unwrap_or(Dialect::Centrifuge),
+            auth: table.word("auth", auth::MODES),
+            ping_interval,
+        });
+    }
+    routes
+}
+
+fn check_path(table: Reader<'_>, path: &str, others: &[Route]) {
+    if !path.starts_with('/') {
+        table.wrong("path", format!("\"{path}\" does not start with /"), format!("write path = \"/{path}\""));
+    } else if path.contains(['?', '#', '*', '{', '\\'])
+        || path.chars().any(|c| c.is_control() || c.is_whitespace())
+    {
+        let problem = format!("\"{path}\" is more than a path");
+        table.wrong("path", problem, "write the plain path, without query, pattern or white space");
+    } else if is_built_in(path) {
+        table.wrong("path", format!("\"{path}\" is served by pillion itself"), "choose another path");
+    } else if others.iter().any(|other| other.path == path) {
+        table.wrong("path", format!("\"{path}\" has a route already"), "give each route its own path");
+    }
+}
+
+fn is_built_in(path: &str) -> bool {
+    BUILT_IN_PATHS.iter().any(|built_in| match built_in.strip_suffix('/') {
+        Some(folder) if !folder.is_empty() => path == folder || path.starts_with(built_in),
+        _ => path == *built_in,
+    })
+}
+
+/// The rules that were written. Where none has the empty name, the built-in ones are added, so that every room has
+/// rules.
+fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
+    let mut namespaces: Vec<Namespace> = Vec::new();
+    for (table, place) in read.tables("gateway.namespace", "gateway.namespace.") {
+        let name = table.written_text("name");
+        match &name {
+            Some(name) => check_name(table, name, &namespaces),
+            None if table.has("name") => {}
+            None => {
+                let remedy = "write name = \"chat\", or name = \"\" for all other rooms";
+                table.wrong_at(place, "name", "a namespace needs a name", remedy);
+            }
+        }
+        namespaces.push(Namespace {
+            name: name.unwrap_or_default(),
+            subscribe: table.word("subscribe", SUBSCRIBE).unwrap_or(Subscribe::Token),
+            publish: table.word("publish", PUBLISH).unwrap_or(Publish::Members),
+        });
+    }
+    if !namespaces.iter().any(|namespace| namespace.name.is_empty()) {
+        let name = String::new();
+        namespaces.push(Namespace { name, subscribe: Subscribe::Token, publish: Publish::Members });
+    }
+    namespaces
+}
+
+fn check_name(table: Reader<'_>, name: &str, others: &[Namespace]) {
+    if name.contains(':') {
+        let problem = format!("\"{name}\" has a colon, which ends the prefix of a room name");
+        table.wrong(
+            "name",
+            problem,
+            format!("write name = \"{}\"", name.split(':').next().unwrap_or_default()),
+        );
+    } else if name.chars().any(|c| c.is_control() || c.is_whitespace()) || name.len() > 255 {
+        let problem = format!("\"{name}\" can not begin a room name");
+        table.wrong("name", problem, "write at most 255 bytes without white space");
+    } else if others.iter().any(|other| other.name == name) {
+        table.wrong(
+            "name",
+            format!("\"{name}\" has a namespace already"),
+            "give each namespace its own name",
+        );
+    }
+}
+
+fn allowed_origins(read: Reader<'_>) -> Vec<String> {
+    let mut origins = Vec::new();
+    for (origin, place) in read.texts("gateway.allowed_origins") {
+        check_origin(read, &origin, place);
+        origins.push(origin);
+    }
+    origins
+}
+
+/// Browsers send scheme, host and port in small letters, and nothing behind them.
+fn check_origin(read: Reader<'_>, origin: &str, place: Place) {
+    let key = "gateway.allowed_origins";
+    let lower = origin.to_ascii_lowercase();
+    let host = lower
+        .split_once("://")
+        .map_or(lower.as_str(), |(_, rest)| rest)
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let scheme = if lower.starts_with("http://") { "http" } else { "https" };
+    let right = format!("{scheme}://{host}");
+    if origin == "*" {
+        read.wrong_at(place, key, "\"*\" is no origin", "an empty list allows any");
+    } else if origin != right || host.is_empty() || host.contains(['*', '@', ' ', '?', '#']) {
+        let problem = format!("\"{origin}\" is not what browsers send as origin");
+        read.wrong_at(
+            place,
+            key,
+            problem,
+            format!("write scheme, host and port, such as \"{}\"", suggested(&right, host)),
+        );
+    }
+}
+
+fn suggested<'a>(right: &'a str, host: &str) -> &'a str {
+    if host.is_empty() || host.contains(['*', '@', ' ', '?', '#']) { "https://example.org" } else { right }
+}

@@ -1,0 +1,292 @@
+//! The validated configuration: what is true, one struct per section.
+//!
+//! Every field is explained once, in the manual (`default.toml`), with its unit, default and limit.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::secret::Secret;
+use crate::address::Address;
+use crate::address::HostPort;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The name of this node in session ids and log records; letters, digits, `.` and `-`, at most 64 bytes.
+    pub node: String,
+    /// Where everything durable lies; an absolute path.
+    pub data_dir: PathBuf,
+    /// How long a stop may take before connections are cut and unsent lines are given up.
+    pub shutdown_timeout: Duration,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[log]`
+    pub log: Log,
+    /// `[logger]`
+    pub logger: Logger,
+    /// `[ingest]`
+    pub ingest: Ingest,
+    /// `[gateway]`
+    pub gateway: Gateway,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[limits]`
+    pub limits: Limits,
+}
+
+/// `[listen]`: where HTTP and WebSocket are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// For clients and backends, behind nginx; `unix:` and `tcp:` only.
+    pub public: Vec<Address>,
+    /// For operators: health, readiness, metrics; `unix:` and `tcp:` only.
+    pub admin: Vec<Address>,
+    /// The permissions of the unix sockets, of all listeners: `0o660`.
+    pub socket_mode: u32,
+    /// Whose word about the real client address counts.
+    pub trusted: Trusted,
+}
+
+/// The peers whose `X-Real-IP` and `X-Forwarded-For` headers are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trusted {
+    /// Everybody who may connect to a unix socket.
+    pub unix: bool,
+    /// Peers on TCP in these networks.
+    pub networks: Vec<IpNet>,
+}
+
+/// `[log]`: what is written about what happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important diagnostic that is written.
+    pub level: Level,
+    /// The form of diagnostics on stderr.
+    pub format: LogFormat,
+    /// True if diagnostics also go the way of the actions, to the log server.
+    pub ship: bool,
+    /// How tokens of clients appear in records.
+    pub token: TokenMode,
+    /// True if the misspelt names of the original appear beside the right ones.
+    pub legacy_fields: bool,
+}
+
+/// How important a diagnostic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something is broken.
+    Error,
+    /// Something will break, or was lost.
+    Warn,
+    /// What an operator wants to read on a good day.
+    Info,
+    /// Every step.
+    Debug,
+    /// Every byte.
+    Trace,
+}
+
+/// The form of diagnostics on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How tokens of clients appear in records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenMode {
+    /// The first 16 hexadecimal digits of their SHA-256.
+    Hashed,
+    /// As they are. Whoever reads the log can then log in with them.
+    Plain,
+}
+
+/// `[logger]`: the way to the log server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logger {
+    /// Where lines go.
+    pub target: Target,
+    /// Send as soon as this many bytes wait; below `drop_limit`.
+    pub flush_limit: usize,
+    /// A line is dropped and counted if more bytes than these would wait.
+    pub drop_limit: usize,
+    /// For connecting, for the TLS handshake and for each write.
+    pub timeout: Duration,
+    /// Tries after the first one before an error is reported; `None` is endless. The lines are kept in any case.
+    pub max_retry_times: Option<u32>,
+    /// The pause after the first failed try.
+    pub retry_interval: Duration,
+    /// The longest pause, to which the first one grows.
+    pub retry_max_interval: Duration,
+    /// Send what waits at least this often; `None` is never.
+    pub periodic_flush: Option<Duration>,
+    /// The longest line; what is longer is cut and marked. Never more than `drop_limit`.
+    pub max_line: usize,
+    /// TLS to the log server, if it is on.
+    pub tls: Option<Tls>,
+}
+
+/// Where lines go: from `host`, `port`, `path` and `sock_type`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Lines on a TCP stream.
+    Tcp(HostPort),
+    /// Whole lines in datagrams.
+    Udp(HostPort),
+    /// Lines on a stream of a unix socket.
+    Unix(PathBuf),
+    /// Whole lines in datagrams of a unix socket.
+    Unixgram(PathBuf),
+}
+
+/// TLS to the log server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// False accepts any certificate.
+    pub verify: bool,
+    /// The name to ask for and to verify; without it, that is the host.
+    pub sni_host: Option<String>,
+    /// A PEM file with the trusted authorities; without it, those of the system.
+    pub ca: Option<PathBuf>,
+    /// A PEM file with the certificate that pillion shows; always together with `key`.
+    pub cert: Option<PathBuf>,
+    /// A PEM file with the key of that certificate.
+    pub key: Option<PathBuf>,
+}
+
+/// `[ingest]`: log lines from nginx and others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingest {
+    /// Where they arrive: datagrams are syslog, streams are lines.
+    pub listen: Vec<Address>,
+    /// The receive buffer that is asked of the kernel for each datagram socket, in bytes.
+    pub receive_buffer: usize,
+}
+
+/// `[gateway]`: sessions of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Where clients connect, with unique paths.
+    pub routes: Vec<Route>,
+    /// The rules of rooms by prefix; there always is one with the empty name.
+    pub namespaces: Vec<Namespace>,
+    /// From the upgrade to a finished login.
+    pub login_timeout: Duration,
+    /// The pause between two pings of the server.
+    pub ping_interval: Duration,
+    /// How long to wait for the answer to a ping; below `ping_interval`.
+    pub pong_timeout: Duration,
+    /// Bytes that may wait for one client; more, and it is disconnected and may resume.
+    pub client_queue: usize,
+    /// Origins that browsers may come from; empty allows any.
+    pub allowed_origins: Vec<String>,
+}
+
+/// `[[gateway.route]]`: one path for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The path, without a query.
+    pub path: String,
+    /// The protocol spoken there.
+    pub dialect: Dialect,
+    /// Overrides `auth.mode`.
+    pub auth: Option<AuthMode>,
+    /// Overrides `gateway.ping_interval`.
+    pub ping_interval: Option<Duration>,
+}
+
+/// A protocol that clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// The Centrifuge client protocol, version 2.
+    Centrifuge,
+    /// Text frames after a login with `?token=`.
+    OpenrestyPush,
+}
+
+/// `[[gateway.namespace]]`: the rules of the rooms whose names begin with `name:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// The prefix; empty for rooms without prefix and for prefixes that nobody named.
+    pub name: String,
+    /// Who may listen.
+    pub subscribe: Subscribe,
+    /// Which clients may publish.
+    pub publish: Publish,
+}
+
+/// Who may subscribe to a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribe {
+    /// Whoever was given the room by a token or by the business API.
+    Token,
+    /// Whoever is logged in.
+    Authenticated,
+    /// Anonymous clients too.
+    Anyone,
+}
+
+/// Who may publish into a room over a client connection. Backends may always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// No client.
+    Nobody,
+    /// Those who have subscribed to it.
+    Members,
+    /// Whoever is logged in.
+    Authenticated,
+}
+
+/// `[auth]`: who clients are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Who decides; routes may override it.
+    pub mode: AuthMode,
+    /// The business API, asked with `?token=`; set wherever a mode is [`AuthMode::Api`].
+    pub api_url: Option<String>,
+    /// For one question to it.
+    pub api_timeout: Duration,
+    /// Questions at the same time; more wait.
+    pub api_concurrency: usize,
+    /// The HS256 secret; set wherever a mode is [`AuthMode::Jwt`], from the key or from its file.
+    pub jwt_secret: Option<Secret>,
+    /// What `aud` must contain.
+    pub jwt_audience: Option<String>,
+    /// What `iss` must be.
+    pub jwt_issuer: Option<String>,
+    /// Trials on one machine: anonymous users, no API keys, weak secrets.
+    pub insecure: bool,
+}
+
+/// Who decides about a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Nobody: clients stay anonymous, which only `insecure` allows.
+    None,
+    /// The business API.
+    Api,
+    /// A signed token.
+    Jwt,
+}
+
+/// `[limits]`: what one process, connection and session may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at the same time on all public listeners; more wait in the kernel.
+    pub connections: usize,
+    /// Bytes of one message from a client; a longer one ends the session.
+    pub frame: usize,
+    /// Bytes of a room name.
+    pub room_name: usize,
+    /// Rooms that one session may be in.
+    pub rooms_per_session: usize,
+    /// Bytes of a request's head.
+    pub header: usize,
+    /// From the first to the last byte of a request's head.
+    pub header_timeout: Duration,
+}

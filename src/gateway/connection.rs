@@ -1,0 +1,237 @@
+//! One socket driving one session: waits, reads, writes what waits, until the session ends.
+//!
+//! The task holds no buffer of its own: it reads into one that the worker thread lends to whichever connection is
+//! readable, and the websocket library keeps only a frame that has not come whole.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tungstenite::Message;
+use tungstenite::error::CapacityError;
+use tungstenite::protocol::Role;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::WebSocketContext;
+
+use crate::clock;
+use crate::gateway::Arriving;
+use crate::gateway::CloseReason;
+use crate::gateway::Shared;
+use crate::gateway::client::Ask;
+use crate::gateway::client::Client;
+use crate::gateway::farewell;
+use crate::gateway::feed::Feed;
+use crate::gateway::session::Credentials;
+use crate::gateway::session::Identity;
+use crate::gateway::session::Input;
+use crate::gateway::session::Refusal;
+
+/// How much of one connection is read at once before others have their turn: 8 reads of 64 KiB.
+const READS_MAX: usize = 8;
+
+/// The library reads a frame's header into this and asks for the rest at once: 64 bytes cost least.
+const READ_BUFFER: usize = 64;
+
+/// The original calls a message late after five seconds.
+const LATE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 * 1024]);
+}
+
+/// What a check of credentials was for, and how it ended.
+enum Checked {
+    Login(Result<Identity, Refusal>),
+    Refresh(Result<Identity, Refusal>),
+}
+
+type Check = Pin<Box<dyn Future<Output = Checked> + Send>>;
+
+/// One connection.
+pub(super) struct Connection {
+    client: Client,
+    socket: WebSocketContext,
+    start: Option<Box<(Bytes, Credentials)>>,
+    check: Option<Check>,
+}
+
+impl Connection {
+    /// The connection of a client that has arrived.
+    pub(super) fn new(shared: Arc<Shared>, arriving: Arriving) -> Self {
+        let frame_max = Some(shared.settings.load().frame_max);
+        let limits = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(frame_max)
+            .max_frame_size(frame_max);
+        let start = (arriving.leftover.clone(), arriving.credentials.clone());
+        Self {
+            client: Client::new(shared, arriving),
+            socket: WebSocketContext::new(Role::Server, Some(limits)),
+            start: Some(Box::new(start)),
+            check: None,
+        }
+    }
+
+    /// Serves the client until the session ends.
+    pub(super) async fn run(mut self) {
+        let reason = self.serve().await;
+        Box::pin(farewell::part(self.client, reason)).await;
+    }
+
+    async fn serve(&mut self) -> CloseReason {
+        if let Some(start) = self.start.take() {
+            let (leftover, credentials) = *start;
+            let ask = self.client.step(|session, _, effects| session.start(credentials, effects));
+            self.ask(ask);
+            if let Err(reason) = self.feed(&leftover) {
+                return reason;
+            }
+        }
+        loop {
+            let link = &self.client.link;
+            if let Some(reason) = link.closing() {
+                return reason;
+            }
+            // Every branch is cancel safe: readiness and wake-ups stay until they are used, the check is kept.
+            tokio::select! {
+                ready = link.stream().ready(link.interest()) => {
+                    let done = match ready {
+                        Ok(ready) => self.turn(ready.is_readable() || ready.is_read_closed(), ready.is_writable()),
+                        Err(_) => Err(CloseReason::PeerGone),
+                    };
+                    if let Err(reason) = done {
+                        return reason;
+                    }
+                }
+                () = link.woken() => {}
+                checked = checked(&mut self.check) => self.checked(checked),
+            }
+        }
+    }
+
+    /// The socket is ready: read, write, or both.
+    fn turn(&mut self, readable: bool, writable: bool) -> Result<(), CloseReason> {
+        if writable {
+            self.flush()?;
+        }
+        if readable {
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), CloseReason> {
+        let mut latest = Duration::ZERO;
+        let mut observe = self.client.shared.fanout.observer();
+        let flushed = self.client.link.flush(clock::uptime(), &mut |delay| {
+            latest = latest.max(delay);
+            observe(delay);
+        });
+        if latest > LATE {
+            self.client.shared.means.trail.msg_send_late(&self.client.subject(), latest);
+        }
+        flushed.map_err(|_| CloseReason::PeerGone)
+    }
+
+    fn read(&mut self) -> Result<(), CloseReason> {
+        let mut scratch = SCRATCH.take();
+        let outcome = self.read_into(&mut scratch);
+        SCRATCH.set(scratch);
+        outcome
+    }
+
+    fn read_into(&mut self, scratch: &mut [u8]) -> Result<(), CloseReason> {
+        for _ in 0..READS_MAX {
+            match self.client.link.stream().try_read(scratch) {
+                Ok(0) => return Err(CloseReason::PeerGone),
+                Ok(read) => {
+                    self.client.link.heard(clock::uptime());
+                    self.feed(scratch.get(..read).unwrap_or_default())?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(CloseReason::PeerGone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the websocket take `input` apart, and the session see each message in it.
+    fn feed(&mut self, input: &[u8]) -> Result<(), CloseReason> {
+        let mut feed = Feed { input, output: Vec::new() };
+        let outcome = loop {
+            let message = match self.socket.read(&mut feed) {
+                Ok(message) => message,
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    break Ok(());
+                }
+                Err(error) => break Err(reason(&error)),
+            };
+            let input = match &message {
+                Message::Text(text) => Input::Text(text),
+                Message::Binary(_) => Input::Binary,
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => continue,
+            };
+            let ask = self.client.step(|session, world, effects| session.receive(input, world, effects));
+            self.ask(ask);
+            if self.client.link.closing().is_some() {
+                // Whatever comes behind the end of a session is not for it.
+                break Ok(());
+            }
+        };
+        if !feed.output.is_empty() {
+            self.client.send(feed.output.into());
+        }
+        outcome
+    }
+
+    /// Begins to check credentials, if there is something to check.
+    fn ask(&mut self, ask: Option<Ask>) {
+        let (credentials, what): (_, fn(_) -> _) = match ask {
+            Some(Ask::Login(credentials)) => (credentials, Checked::Login),
+            Some(Ask::Refresh(credentials)) => (credentials, Checked::Refresh),
+            None => return,
+        };
+        let auth = Arc::clone(&self.client.shared.settings.load().auth);
+        let check = auth.check(credentials, self.client.auth, clock::wall().as_secs());
+        self.check = Some(Box::pin(async move { what(check.await) }));
+    }
+
+    fn checked(&mut self, checked: Checked) {
+        self.check = None;
+        let ask = match checked {
+            Checked::Login(outcome) => {
+                self.client.step(|session, world, effects| session.login(outcome, world, effects))
+            }
+            Checked::Refresh(outcome) => {
+                self.client.step(|session, world, effects| session.refreshed(outcome, world, effects))
+            }
+        };
+        self.ask(ask);
+    }
+}
+
+/// Waits for a check, for ever when there is none.
+async fn checked(check: &mut Option<Check>) -> Checked {
+    match check {
+        Some(check) => check.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why the websocket library gives a connection up.
+fn reason(error: &tungstenite::Error) -> CloseReason {
+    match error {
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => CloseReason::ClientClosed,
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            CloseReason::TooLong { limit: *max_size }
+        }
+        tungstenite::Error::Utf8(_) => CloseReason::NotUtf8,
+        other => CloseReason::ProtocolError(other.to_string()),
+    }
+}

@@ -1,0 +1,312 @@
+//! The push gateway: WebSocket sessions of users in rooms.
+//!
+//! # What it is
+//!
+//! A connection arrives here when its websocket is open. From then on one task reads it and drives one
+//! [`session`] (a state machine without I/O); everybody else reaches the client through its [`link`]. A message
+//! published in a room is encoded once per dialect ([`fanout`]) and written by the publisher itself to the
+//! sockets of all members, in the order that the room's queue gives it ([`rooms`]). Heartbeats are one sweep for
+//! all sessions ([`heartbeat`]).
+//!
+//! ```text
+//! in:   socket -> connection -> session -> effects -> rooms
+//! out:  rooms -> fanout -> link -> socket          (what does not fit: outbox, then connection)
+//! ```
+//!
+//! # What it is not
+//!
+//! It does not listen, does not speak HTTP and knows one node only: rooms live in this process.
+//!
+//! # Limits
+//!
+//! A message from a client has `limits.frame` bytes at the most, a client's queue `gateway.client_queue`, a room's
+//! queue [`rooms::QUEUE_MAX`] publications, a session `limits.rooms_per_session` rooms. What happens at each limit
+//! has a [`CloseReason`] or an answer, a record and a counter.
+//!
+//! # What is lost in a crash
+//!
+//! Messages in flight and the sessions themselves; clients come back and log in again.
+//!
+//! # How it stops
+//!
+//! [`Gateway::drain`] ends all sessions with "shutdown", spread over the time that is left, so that clients come
+//! back one by one.
+
+mod auth;
+mod client;
+mod close;
+mod connection;
+mod fanout;
+mod farewell;
+mod feed;
+mod heartbeat;
+mod link;
+mod outbox;
+mod pulse;
+mod registry;
+mod rooms;
+mod rules;
+mod session;
+mod settings;
+
+pub use close::CloseReason;
+pub use session::Credentials;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use crate::clock;
+use crate::config::Config;
+use crate::config::Dialect;
+use crate::config::Route;
+use crate::gateway::connection::Connection;
+use crate::gateway::fanout::Fanout;
+use crate::gateway::fanout::Publication;
+use crate::gateway::heartbeat::Wheel;
+use crate::gateway::link::Frame;
+use crate::gateway::pulse::Beat;
+use crate::gateway::registry::Registry;
+use crate::gateway::rooms::Busy;
+use crate::gateway::rooms::Rooms;
+use crate::gateway::rooms::Step;
+use crate::gateway::rooms::Unfinished;
+use crate::gateway::settings::Settings;
+use crate::ids::BootId;
+use crate::ids::MessageIds;
+use crate::ids::SessionId;
+use crate::ids::SessionIds;
+use crate::metrics::Metrics;
+use crate::net::Slot;
+use crate::net::Stream;
+use crate::net::http;
+use crate::tasks::OnExit;
+use crate::tasks::Tasks;
+use crate::trail::Trail;
+use crate::wire::centrifuge;
+use crate::wire::websocket;
+
+/// Why the gateway could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The client for the business API.
+    #[error("auth.api_url can not be asked: {0}")]
+    HttpClient(#[source] http::Error),
+}
+
+/// What the gateway works with.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// Writes records.
+    pub trail: Arc<Trail>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Runs tasks.
+    pub tasks: Tasks,
+}
+
+/// A client whose websocket is open.
+#[derive(Debug)]
+pub struct Arriving {
+    /// Its connection.
+    pub stream: Stream,
+    /// What it sent behind its request already.
+    pub leftover: Bytes,
+    /// The route it came by.
+    pub route: Route,
+    /// What it brought in its address.
+    pub credentials: Credentials,
+    /// Its address, when it is known.
+    pub client: Option<IpAddr>,
+    /// The id that nginx gave its request.
+    pub request_id: String,
+    /// The id of its session, which nginx has logged already.
+    pub session_id: SessionId,
+    /// The worker thread that accepted it.
+    pub worker: u32,
+    /// Its place among the connections.
+    pub slot: Option<Arc<Slot>>,
+}
+
+/// The push gateway; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+struct Shared {
+    node: String,
+    means: Means,
+    settings: ArcSwap<Settings>,
+    session_ids: SessionIds,
+    message_ids: MessageIds,
+    registry: Registry,
+    rooms: Rooms,
+    fanout: Fanout,
+    wheel: Wheel,
+}
+
+/// Builds the gateway of a node in the run `boot`.
+///
+/// # Errors
+///
+/// [`Error`] when the business API can not be asked from here.
+pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Error> {
+    let settings = Settings::new(config)?;
+    let shared = Shared {
+        node: config.node.clone(),
+        settings: ArcSwap::from_pointee(settings),
+        session_ids: SessionIds::new(&config.node, boot),
+        message_ids: MessageIds::new(boot),
+        registry: Registry::default(),
+        rooms: Rooms::new(means.metrics.rooms.clone()),
+        fanout: Fanout::new(&means.metrics, clock::uptime),
+        wheel: Wheel::new(),
+        means,
+    };
+    Ok(Gateway { shared: Arc::new(shared) })
+}
+
+impl Gateway {
+    /// Takes a new configuration: rules and logins count at once, times and limits for new sessions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the new configuration can not be used; the old one stays in force.
+    pub fn reload(&self, config: &Config) -> Result<(), Error> {
+        self.shared.settings.store(Arc::new(Settings::new(config)?));
+        Ok(())
+    }
+
+    /// The route of a path, if clients may connect there.
+    #[must_use]
+    pub fn route(&self, path: &str) -> Option<Route> {
+        self.shared.settings.load().routes.iter().find(|route| route.path == path).cloned()
+    }
+
+    /// True when a page of this origin may connect; without a list any may.
+    #[must_use]
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        let settings = self.shared.settings.load();
+        settings.origins.is_empty() || settings.origins.iter().any(|allowed| allowed == origin)
+    }
+
+    /// Takes over a client whose websocket is open.
+    pub fn welcome(&self, arriving: Arriving) {
+        let connection = Connection::new(Arc::clone(&self.shared), arriving);
+        self.shared.means.tasks.spawn("connection", OnExit::Ignore, connection.run());
+    }
+
+    /// The id of a session that `worker` is about to accept.
+    #[must_use]
+    pub fn session_id(&self, worker: u32) -> SessionId {
+        self.shared.session_ids.next(worker)
+    }
+
+    /// An id for a request that came without one.
+    #[must_use]
+    pub fn fresh_request_id(&self) -> String {
+        self.shared.message_ids.next().as_str().to_owned()
+    }
+
+    /// How many sessions there are, those without login included.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.shared.registry.len()
+    }
+
+    /// Looks after the heartbeats of all sessions, until the tasks are asked to stop and all sessions are gone.
+    pub async fn sweep(self) {
+        let mut ticks = tokio::time::interval(heartbeat::TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !(self.shared.means.tasks.is_stopping() && self.sessions() == 0) {
+            ticks.tick().await;
+            self.shared.sweep(clock::uptime());
+        }
+    }
+
+    /// Ends all sessions, spread over `time`, and waits until they are gone, `time` and a bit at the longest.
+    pub async fn drain(&self, time: Duration) {
+        let deadline = tokio::time::Instant::now() + time;
+        let links = self.shared.registry.all();
+        let pace = (time / 2) / u32::try_from(links.len().max(1)).unwrap_or(u32::MAX);
+        let start = tokio::time::Instant::now();
+        for (index, link) in links.iter().enumerate() {
+            link.close(CloseReason::Shutdown);
+            let due = start + pace.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
+            if links.len() > DRAIN_AT_ONCE {
+                tokio::time::sleep_until(due).await;
+            }
+        }
+        let mut ticks = tokio::time::interval(DRAIN_LOOK);
+        while self.sessions() > 0 && tokio::time::Instant::now() < deadline {
+            ticks.tick().await;
+        }
+    }
+}
+
+/// So many sessions are ended at once when draining; more are spread over half of the time.
+const DRAIN_AT_ONCE: usize = 200;
+
+/// How often a drain looks whether the sessions are gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+impl Shared {
+    /// Adds a step to a room and carries out what is to be done there.
+    fn submit(self: &Arc<Self>, room: &str, step: Step) -> Result<(), Busy> {
+        let work = |room: &str, steps, members: &mut _| self.fanout.work(room, steps, members);
+        if let Some(unfinished) = self.rooms.submit(room, step, &work)? {
+            self.hand_over(unfinished);
+        }
+        Ok(())
+    }
+
+    /// Goes on with a busy room in a task of its own.
+    fn hand_over(self: &Arc<Self>, unfinished: Unfinished) {
+        let shared = Arc::clone(self);
+        self.means.tasks.spawn("room", OnExit::Ignore, async move {
+            let work = |room: &str, steps, members: &mut _| shared.fanout.work(room, steps, members);
+            let mut unfinished = Some(unfinished);
+            while let Some(more) = unfinished.take() {
+                unfinished = shared.rooms.resume(more, &work);
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Publishes into a room; nobody in it is no error.
+    fn publish(self: &Arc<Self>, room: &str, publication: Publication) -> Result<(), Busy> {
+        self.submit(room, Step::Publish(publication))?;
+        self.means.metrics.publications.inc();
+        Ok(())
+    }
+
+    fn sweep(&self, now: Duration) {
+        for mut entry in self.wheel.take(now) {
+            let Some(link) = entry.link.upgrade() else { continue };
+            match entry.pulse.beat(now, &link.signs(), &entry.rhythm) {
+                Beat::WaitUntil(due) => self.wheel.put(entry, due),
+                Beat::Ping(due) => {
+                    link.send(&[Frame::control(ping(link.dialect()))], now, &mut |_| {});
+                    self.wheel.put(entry, due);
+                }
+                Beat::LoginTimeout => link.close(CloseReason::LoginTimeout),
+                Beat::Dead => link.close(CloseReason::HeartbeatTimeout),
+                Beat::Expired => link.close(CloseReason::Expired),
+            }
+        }
+    }
+}
+
+/// The ping of a dialect.
+fn ping(dialect: Dialect) -> Bytes {
+    match dialect {
+        Dialect::Centrifuge => websocket::text(centrifuge::PING.as_bytes()),
+        Dialect::OpenrestyPush => websocket::ping(),
+    }
+}

@@ -1,0 +1,170 @@
+use super::*;
+use crate::config::Namespace;
+use crate::config::Publish;
+use crate::config::Subscribe;
+use crate::ids::BootId;
+use crate::ids::SessionIds;
+use serde_json::Value;
+
+struct Client {
+    session: Session,
+    rules: Rules,
+}
+
+impl Client {
+    fn new(dialect: Dialect) -> Self {
+        let open = Namespace { name: "open".into(), subscribe: Subscribe::Anyone, publish: Publish::Members };
+        let closed =
+            Namespace { name: String::new(), subscribe: Subscribe::Token, publish: Publish::Members };
+        let id = SessionIds::new("n", BootId::new(1)).next(0);
+        Self { session: Session::new(id, dialect), rules: Rules::new(&[open, closed], 255, 4, false) }
+    }
+
+    /// Runs one step of the session and writes its effects down, one line each.
+    fn step(&mut self, act: impl FnOnce(&mut Session, &World<'_>, &mut Vec<Effect>)) -> Vec<String> {
+        let world = World { rules: &self.rules, node: "n", ping_seconds: 25, unix: 1000 };
+        let mut effects = Vec::new();
+        act(&mut self.session, &world, &mut effects);
+        effects.iter().map(written).collect()
+    }
+
+    fn send(&mut self, text: &str) -> Vec<String> {
+        self.step(|session, world, effects| session.receive(Input::Text(text), world, effects))
+    }
+
+    fn login(&mut self, outcome: Result<Identity, Refusal>) -> Vec<String> {
+        self.step(|session, world, effects| session.login(outcome, world, effects))
+    }
+}
+
+fn identity(user: &str, rooms: &[&str]) -> Identity {
+    let rooms = rooms.iter().map(ToString::to_string).collect();
+    Identity { user: user.into(), rooms, expires: Some(1060), info: None }
+}
+
+fn written(effect: &Effect) -> String {
+    let payload =
+        |frame: &Bytes| String::from_utf8_lossy(&frame[if frame[1] < 126 { 2 } else { 4 }..]).to_string();
+    match effect {
+        Effect::Send(frame) => format!("send {}", payload(frame)),
+        Effect::Login(credentials) => format!("login {:?}", credentials.token),
+        Effect::Enter { rooms, greeting } => {
+            let greeting = greeting.as_ref().map(payload).unwrap_or_default();
+            let id = serde_json::from_str::<Value>(&greeting).map(|reply| reply["id"].to_string());
+            format!("enter {rooms:?} greeting {}", id.unwrap_or_default())
+        }
+        Effect::Join { room, answer } => format!("join {room} answer {}", payload(answer)),
+        Effect::Leave { room } => format!("leave {room}"),
+        Effect::Publish(publishing) => format!("publish {} {}", publishing.room, publishing.payload.json()),
+        Effect::Refresh(credentials) => format!("refresh {:?}", credentials.token),
+        Effect::Renewed => "renewed".to_owned(),
+        Effect::Refused(why) => format!("refused {why}"),
+        Effect::Close(reason) => format!("close {}", reason.detail()),
+    }
+}
+
+#[test]
+fn commands_that_come_during_the_login_wait_for_it() {
+    let mut client = Client::new(Dialect::Centrifuge);
+    let effects = client
+        .send("{\"id\":1,\"connect\":{\"token\":\"t\"}}\n{\"id\":2,\"subscribe\":{\"channel\":\"open:1\"}}");
+    assert_eq!(effects, ["login Some(\"t\")"]);
+    let effects = client.login(Ok(identity("u", &["r1"])));
+    assert_eq!(effects, ["enter [\"r1\"] greeting 1", "join open:1 answer {\"id\":2,\"subscribe\":{}}"]);
+}
+
+#[test]
+fn a_member_publishes_and_others_are_told_to_join() {
+    let mut client = Client::new(Dialect::Centrifuge);
+    client.send(r#"{"id":1,"connect":{}}"#);
+    client.login(Ok(identity("u", &["r1"])));
+    let publish = |room: &str| format!(r#"{{"id":2,"publish":{{"channel":"{room}","data":{{"a":1}}}}}}"#);
+    assert_eq!(client.send(&publish("r1")), [r#"publish r1 {"a":1}"#]);
+    let refused = client.send(&publish("r2"));
+    assert!(refused[0].starts_with(r#"send {"id":2,"error":{"code":103,"#), "{refused:?}");
+    assert_eq!(refused[1], "refused join the room \"r2\" first");
+    assert_eq!(
+        client.send(r#"{"id":3,"unsubscribe":{"channel":"r1"}}"#),
+        ["leave r1", "send {\"id\":3,\"unsubscribe\":{}}"]
+    );
+    assert_eq!(client.send(&publish("r1"))[1], "refused join the room \"r1\" first");
+}
+
+#[test]
+fn what_breaks_the_order_ends_the_session_with_the_reason() {
+    let cases = [
+        (r#"{"id":1,"publish":{"channel":"r","data":1}}"#, "the first command must be connect"),
+        ("nonsense", "line 1 is no JSON object: expected ident at line 1 column 2"),
+    ];
+    for (frame, why) in cases {
+        let effects = Client::new(Dialect::Centrifuge).send(frame);
+        assert_eq!(effects, [format!("close bad request: {why}")]);
+    }
+    let mut client = Client::new(Dialect::Centrifuge);
+    client.send(r#"{"id":1,"connect":{}}"#);
+    client.login(Ok(identity("u", &[])));
+    assert_eq!(client.send(r#"{"id":2,"connect":{}}"#), ["close bad request: connect a second time"]);
+}
+
+#[test]
+fn unknown_commands_are_answered_and_disturb_nothing() {
+    let mut client = Client::new(Dialect::Centrifuge);
+    client.send(r#"{"id":1,"connect":{}}"#);
+    client.login(Ok(identity("u", &[])));
+    let replies = client
+        .send("{\"id\":2,\"fly\":{}}\n{\"id\":3,\"history\":{\"channel\":\"r\"}}\n{\"id\":4,\"ping\":{}}");
+    assert_eq!(
+        replies,
+        [
+            r#"send {"id":2,"error":{"code":104,"message":"method not found"}}"#,
+            r#"send {"id":3,"error":{"code":108,"message":"not available: history"}}"#,
+            r#"send {"id":4,"ping":{}}"#,
+        ]
+    );
+}
+
+#[test]
+fn an_expired_token_is_answered_so_that_the_client_renews_it() {
+    let mut client = Client::new(Dialect::Centrifuge);
+    client.send(r#"{"id":1,"connect":{"token":"old"}}"#);
+    assert_eq!(
+        client.login(Err(Refusal::Expired)),
+        [r#"send {"id":1,"error":{"code":109,"message":"token expired"}}"#]
+    );
+    assert_eq!(client.send(r#"{"id":2,"connect":{"token":"new"}}"#), ["login Some(\"new\")"]);
+}
+
+#[test]
+fn a_renewed_token_must_name_the_same_user() {
+    let mut client = Client::new(Dialect::Centrifuge);
+    client.send(r#"{"id":1,"connect":{"token":"t"}}"#);
+    client.login(Ok(identity("u", &[])));
+    assert_eq!(client.send(r#"{"id":2,"refresh":{"token":"t2"}}"#), ["refresh Some(\"t2\")"]);
+    let renewed = client.step(|s, world, effects| s.refreshed(Ok(identity("u", &[])), world, effects));
+    assert!(renewed[0].contains(r#""ttl":60"#), "{renewed:?}");
+    client.send(r#"{"id":3,"refresh":{"token":"t3"}}"#);
+    let other = client.step(|s, world, effects| s.refreshed(Ok(identity("x", &[])), world, effects));
+    assert_eq!(other, ["close invalid token: the new token names another user"]);
+}
+
+#[test]
+fn the_push_dialect_logs_in_from_the_address_and_echoes_heartbeats() {
+    let mut client = Client::new(Dialect::OpenrestyPush);
+    let credentials = Credentials { token: Some("t".into()), rooms: Vec::new() };
+    let login = client.step(|session, _, effects| session.start(credentials, effects));
+    assert_eq!(login, ["login Some(\"t\")"]);
+    assert_eq!(client.login(Ok(identity("u", &["r1"]))), ["enter [\"r1\"] greeting "]);
+    assert_eq!(client.send("ping"), ["send ping"]);
+    assert_eq!(client.send("a longer text"), [""; 0]);
+    assert_eq!(client.send(r#"{"cid":"r1","d":"aGk="}"#), ["publish r1 \"hi\""]);
+    assert_eq!(client.send(r#"{"cid":"r2","d":"aGk="}"#), ["refused join the room \"r2\" first"]);
+}
+
+#[test]
+fn the_push_dialect_ends_without_token_and_on_binary() {
+    let mut client = Client::new(Dialect::OpenrestyPush);
+    let start = client.step(|session, _, effects| session.start(Credentials::default(), effects));
+    assert_eq!(start, ["close token missing"]);
+    let binary = client.step(|session, world, effects| session.receive(Input::Binary, world, effects));
+    assert_eq!(binary, ["close bad request: a binary frame; this dialect speaks text"]);
+}

@@ -1,0 +1,66 @@
+//! What the gateway goes by; replaced as a whole when the configuration is read again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::Dialect;
+use crate::config::Route;
+use crate::gateway::Error;
+use crate::gateway::auth::Auth;
+use crate::gateway::pulse::Rhythm;
+use crate::gateway::rules::Rules;
+
+/// The original push gateway gives a client up after 60 s of silence: 1.5 times this interval.
+const PUSH_INTERVAL: Duration = Duration::from_secs(40);
+
+/// The settings in force. Sessions take their times and limits when they begin, rules and logins as they are.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) rules: Rules,
+    pub(super) auth: Arc<Auth>,
+    pub(super) routes: Vec<Route>,
+    pub(super) origins: Vec<String>,
+    pub(super) frame_max: usize,
+    pub(super) queue_max: usize,
+    interval: Duration,
+    patience: Duration,
+    login: Duration,
+}
+
+impl Settings {
+    /// The settings of a configuration.
+    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+        let (gateway, limits) = (&config.gateway, &config.limits);
+        Ok(Self {
+            rules: Rules::new(
+                &gateway.namespaces,
+                limits.room_name,
+                limits.rooms_per_session,
+                config.auth.insecure,
+            ),
+            auth: Arc::new(Auth::new(&config.auth)?),
+            routes: gateway.routes.clone(),
+            origins: gateway.allowed_origins.clone(),
+            frame_max: limits.frame,
+            queue_max: gateway.client_queue,
+            interval: gateway.ping_interval,
+            patience: gateway.pong_timeout,
+            login: gateway.login_timeout,
+        })
+    }
+
+    /// The heartbeat of sessions on a route: a dead peer is noticed within 1.5 intervals.
+    pub(super) fn rhythm(&self, route: &Route) -> Rhythm {
+        let usual = match route.dialect {
+            Dialect::Centrifuge => self.interval,
+            Dialect::OpenrestyPush => PUSH_INTERVAL,
+        };
+        let interval = route.ping_interval.unwrap_or(usual);
+        let patience = match route.dialect {
+            Dialect::Centrifuge => self.patience.min(interval / 2),
+            Dialect::OpenrestyPush => interval / 2,
+        };
+        Rhythm { interval, patience, login: self.login }
+    }
+}

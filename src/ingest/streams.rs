@@ -1,0 +1,161 @@
+//! Accepts connections and reads lines from them.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+
+use super::CONNECTIONS;
+use super::LAST_CALL;
+use super::frames::Frames;
+use super::intake::Intake;
+use crate::clock;
+use crate::net::Listener;
+use crate::net::Stream;
+use crate::tasks::OnExit;
+use crate::tasks::Tasks;
+
+/// What one read takes at most.
+const READ: usize = 64 * 1024;
+
+/// How many reads one connection may do before the others get their turn.
+const BATCH: usize = 4;
+
+/// How many batches are read at the end: 4 MiB, more than what the kernel keeps for a connection by default.
+const LAST_BATCHES: usize = 16;
+
+/// The pause after a failed accept, such as one without a free file descriptor.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// After this silence the kernel asks a TCP peer whether it still lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// Where a read lands. Nothing stays there, so that idle connections cost no buffer.
+    static LANDING: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// Accepts connections until the tasks are stopped; each is a task of its own.
+pub(super) async fn accept(listener: Listener, intake: Intake, tasks: Tasks) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut stopping = pin!(tasks.stopping());
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stopping => break,
+            accepted = next(&listener, &slots) => accepted,
+        };
+        match accepted {
+            Ok((stream, slot)) => {
+                tasks.spawn(
+                    "ingest connection",
+                    OnExit::Ignore,
+                    serve(stream, intake.another(), tasks.clone(), slot),
+                );
+            }
+            Err(error) => {
+                tracing::warn!(address = %listener.address(), %error, "could not accept a log connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    while let Ok(Ok((stream, slot))) = tokio::time::timeout(LAST_CALL, next(&listener, &slots)).await {
+        tasks.spawn(
+            "ingest connection",
+            OnExit::Ignore,
+            serve(stream, intake.another(), tasks.clone(), slot),
+        );
+    }
+}
+
+/// The next connection, when there is a slot for it.
+async fn next(listener: &Listener, slots: &Arc<Semaphore>) -> io::Result<(Stream, OwnedSemaphorePermit)> {
+    if slots.available_permits() == 0 {
+        tracing::warn!(address = %listener.address(), limit = CONNECTIONS, "too many log connections: the next ones wait");
+    }
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.keep_alive(KEEP_ALIVE)?;
+    Ok((stream, slot))
+}
+
+/// Reads lines until the connection ends or the tasks are stopped.
+async fn serve(stream: Stream, intake: Intake, tasks: Tasks, slot: OwnedSemaphorePermit) {
+    let mut connection = Connection { stream, intake, frames: Frames::default() };
+    let mut stopping = pin!(tasks.stopping());
+    loop {
+        let ready = tokio::select! {
+            () = &mut stopping => {
+                connection.last().await;
+                break;
+            }
+            ready = connection.stream.ready(Interest::READABLE) => ready,
+        };
+        match ready.and_then(|_| connection.drain(BATCH)) {
+            Ok(Progress::Open) => tokio::task::yield_now().await,
+            Ok(Progress::Closed) => break,
+            Err(error) => {
+                tracing::debug!(%error, "a log connection broke");
+                break;
+            }
+        }
+    }
+    connection.finish();
+    drop(slot);
+}
+
+struct Connection {
+    stream: Stream,
+    intake: Intake,
+    frames: Frames,
+}
+
+enum Progress {
+    Open,
+    Closed,
+}
+
+impl Connection {
+    /// Takes in what is there, up to `limit` reads.
+    fn drain(&mut self, limit: usize) -> io::Result<Progress> {
+        let received = clock::wall();
+        let Self { stream, intake, frames } = self;
+        let max = intake.max_line();
+        LANDING.with_borrow_mut(|landing| {
+            for _ in 0..limit {
+                match stream.try_read(landing) {
+                    Ok(0) => return Ok(Progress::Closed),
+                    Ok(length) => {
+                        let bytes = landing.get(..length).unwrap_or_default();
+                        frames.feed(bytes, max, &mut |line, cut| intake.line(line, received, cut));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(Progress::Open)
+        })
+    }
+
+    /// Takes in what the peer had written before the stop.
+    async fn last(&mut self) {
+        for _ in 0..LAST_BATCHES {
+            // The runtime may not know yet what has arrived, so that a look without a wait could miss it.
+            let ready = tokio::time::timeout(LAST_CALL, self.stream.ready(Interest::READABLE)).await;
+            if !matches!((ready, self.drain(BATCH)), (Ok(Ok(_)), Ok(Progress::Open))) {
+                return;
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        let received = clock::wall();
+        let Self { intake, frames, .. } = &mut self;
+        frames.finish(&mut |line, cut| intake.line(line, received, cut));
+    }
+}

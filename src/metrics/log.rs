@@ -1,0 +1,111 @@
+//! The log's counters, read from the buffer and the shipper at each scrape.
+//!
+//! The buffer counts under its own lock, so that accepted = sent + dropped + queued holds in every scrape.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::EncodeMetric as _;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use crate::buffer::Buffer;
+use crate::buffer::Tally;
+
+/// What the shipper did, as far as it is a metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shipping {
+    /// Flushes that sent something.
+    pub flushes: u64,
+    /// Flushes that gave up after the last retry.
+    pub flushes_failed: u64,
+    /// Tries beyond the first of a flush.
+    pub retries: u64,
+    /// Connections opened after the first one.
+    pub reconnects: u64,
+    /// True while a connection is open.
+    pub connected: bool,
+}
+
+/// Reads buffer and shipper.
+pub(super) struct LogCollector {
+    pub(super) buffer: Arc<Buffer>,
+    pub(super) shipping: Box<dyn Fn() -> Shipping + Send + Sync>,
+}
+
+impl fmt::Debug for LogCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogCollector")
+    }
+}
+
+#[derive(Debug, EncodeLabelSet)]
+struct ByCause {
+    cause: &'static str,
+}
+
+impl Collector for LogCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let stats = self.buffer.stats();
+        let out = &mut encoder;
+        tally(out, "accepted", "handed in, dropped ones included", stats.accepted)?;
+        tally(out, "sent", "whose last byte the kernel took", stats.sent)?;
+        for (kind, unit, value) in [
+            ("records", None, (|tally: Tally| tally.records) as fn(Tally) -> u64),
+            ("size", Some(Unit::Bytes), |tally: Tally| tally.bytes),
+        ] {
+            let name = format!("pillion_logger_dropped_{kind}");
+            let counter = ConstCounter::new(0_u64);
+            let mut family =
+                out.encode_descriptor(&name, "Dropped, by cause", unit.as_ref(), counter.metric_type())?;
+            for (cause, tally) in stats.dropped.iter() {
+                let cause = ByCause { cause: cause.name() };
+                ConstCounter::new(value(tally)).encode(family.encode_family(&cause)?)?;
+            }
+        }
+        gauge(out, "pillion_logger_queued_records", "Records that wait", None, stats.queued.records)?;
+        gauge(out, "pillion_logger_queued_size", "What waits", Some(&Unit::Bytes), stats.queued.bytes)?;
+        let shipping = (self.shipping)();
+        for (name, help, value) in [
+            ("flushes", "Flushes that sent something", shipping.flushes),
+            ("flushes_failed", "Flushes that gave up after the last retry", shipping.flushes_failed),
+            ("retries", "Tries beyond the first of a flush", shipping.retries),
+            ("reconnects", "Connections opened after the first", shipping.reconnects),
+        ] {
+            counter(out, &format!("pillion_logger_{name}"), help, None, value)?;
+        }
+        gauge(out, "pillion_logger_connected", "1 with a connection", None, u64::from(shipping.connected))
+    }
+}
+
+fn tally(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, tally: Tally) -> fmt::Result {
+    counter(out, &format!("pillion_logger_{name}_records"), &format!("Records {help}"), None, tally.records)?;
+    let (name, help) = (format!("pillion_logger_{name}_size"), format!("Bytes of records {help}"));
+    counter(out, &name, &help, Some(&Unit::Bytes), tally.bytes)
+}
+
+fn counter(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: u64,
+) -> fmt::Result {
+    let counter = ConstCounter::new(value);
+    counter.encode(out.encode_descriptor(name, help, unit, counter.metric_type())?)
+}
+
+fn gauge(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: u64,
+) -> fmt::Result {
+    let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    gauge.encode(out.encode_descriptor(name, help, unit, gauge.metric_type())?)
+}

@@ -1,0 +1,210 @@
+//! Log ingest over real sockets: what is sent becomes records in the buffer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pillion::address::Address;
+use pillion::address::HostPort;
+use pillion::buffer::Buffer;
+use pillion::buffer::Limits;
+use pillion::config;
+use pillion::ingest;
+use pillion::metrics::Metrics;
+use pillion::record::Origin;
+use pillion::tasks::Tasks;
+use pillion::trail::Style;
+use pillion::trail::Trail;
+use serde_json::Map;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::UdpSocket;
+use tokio::net::UnixDatagram;
+use tokio::net::UnixStream;
+
+const MAX: usize = 4096;
+
+/// When the lines are received, if anybody asks: 2026-11-20T23:39:00.123Z.
+const RECEIVED: Duration = Duration::from_millis(1_795_217_940_123);
+
+struct Bench {
+    tasks: Tasks,
+    buffer: Arc<Buffer>,
+    metrics: Arc<Metrics>,
+    addresses: Vec<Address>,
+}
+
+impl Bench {
+    fn start(addresses: &[&str]) -> Self {
+        let limits = Limits { flush_limit: 1 << 20, drop_limit: 1 << 26, max_line: MAX };
+        let (buffer, metrics) = (Arc::new(Buffer::new(limits)), Arc::new(Metrics::new()));
+        let style = Style { plain_tokens: false, legacy_fields: false, max_line: MAX };
+        let sinks = (Arc::clone(&buffer), Arc::clone(&metrics));
+        let trail = Arc::new(Trail::new(Origin::new("edge-1", "aa"), style, || RECEIVED, sinks));
+        let listen = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let config = config::Ingest { listen, receive_buffer: 64 * 1024 };
+        let (ingest, worker) = ingest::build(&config, 0o600, &trail, &metrics).unwrap();
+        let tasks = Tasks::new();
+        tasks.spawn("ingest", pillion::tasks::OnExit::Stop, worker.run(tasks.clone()));
+        Self { tasks, buffer, metrics, addresses: ingest.addresses().to_vec() }
+    }
+
+    fn internet(&self, index: usize) -> HostPort {
+        self.addresses[index].to_string().split_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// Stops, which takes in what has been sent, and returns the records.
+    async fn records(self) -> Vec<Map<String, Value>> {
+        self.tasks.stop();
+        self.tasks.wait().await;
+        assert_eq!(self.tasks.failed(), None);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.buffer.take() {
+            bytes.extend_from_slice(chunk.bytes());
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    async fn messages(self) -> Vec<String> {
+        let records = self.records().await;
+        records.iter().map(|record| record["message"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn every_golden_line_becomes_its_record() {
+    for (name, expected_lines) in [("nginx.txt", 7), ("elsewhere.txt", 8)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/syslog").join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("> ")).collect();
+        let expected: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("< ")).collect();
+        assert_eq!((lines.len(), expected.len()), (expected_lines, expected_lines), "{name}");
+
+        let bench = Bench::start(&["udp:127.0.0.1:0"]);
+        let at = bench.internet(0);
+        let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for line in &lines {
+            sender.send_to(line.as_bytes(), (at.host.as_str(), at.port)).await.unwrap();
+        }
+        let records = bench.records().await;
+        assert_eq!(records.len(), lines.len(), "{name}");
+        for (index, (mut record, expected)) in records.into_iter().zip(expected).enumerate() {
+            let expected: Map<String, Value> = serde_json::from_str(expected).unwrap();
+            assert_eq!(record.remove("node"), Some("edge-1".into()));
+            assert_eq!(record.remove("boot_id"), Some("aa".into()));
+            assert_eq!(record.remove("log.sequence"), Some(index.into()));
+            assert_eq!(record.remove("event.id"), Some(format!("aa-{index}").into()));
+            if !expected.contains_key("@timestamp") {
+                assert!(record.remove("@timestamp").is_some(), "{name}: {}", lines[index]);
+            }
+            assert_eq!(record, expected, "{name}: {}", lines[index]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_four_kinds_of_socket_take_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (gram, stream) = (path("gram"), path("stream"));
+    let bench = Bench::start(&[
+        "udp:127.0.0.1:0",
+        "tcp:127.0.0.1:0",
+        &format!("unixgram:{}", gram.display()),
+        &format!("unix:{}", stream.display()),
+    ]);
+    let (udp, tcp) = (bench.internet(0), bench.internet(1));
+    let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    sender.send_to(b"by udp", (udp.host.as_str(), udp.port)).await.unwrap();
+    UnixDatagram::unbound().unwrap().send_to(b"by unixgram", &gram).await.unwrap();
+    let mut by_tcp = TcpStream::connect((tcp.host.as_str(), tcp.port)).await.unwrap();
+    by_tcp.write_all(b"by tcp\nby tcp, unfinished").await.unwrap();
+    UnixStream::connect(&stream).await.unwrap().write_all(b"by unix\n").await.unwrap();
+    let mut messages = bench.messages().await;
+    messages.sort();
+    assert_eq!(messages, ["by tcp", "by tcp, unfinished", "by udp", "by unix", "by unixgram"]);
+    assert!(!gram.exists() && !stream.exists());
+}
+
+#[tokio::test]
+async fn a_bad_line_disturbs_no_neighbour() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let bench = Bench::start(&[&format!("unix:{}", path.display())]);
+    let mut sender = UnixStream::connect(&path).await.unwrap();
+    let bomb = format!("{{\"a\":{}{}}}\n", "[".repeat(MAX / 4), "]".repeat(MAX / 4));
+    let pieces: [&[u8]; 7] = [
+        b"{\"message\":\"first\"}\n",
+        &[b'x'; 100_000],
+        b"\n",
+        bomb.as_bytes(),
+        b"a\xff\0b\n",
+        b"\n",
+        b"last\n",
+    ];
+    for piece in pieces {
+        sender.write_all(piece).await.unwrap();
+    }
+    drop(sender);
+    let metrics = Arc::clone(&bench.metrics);
+    let records = bench.records().await;
+    assert_eq!(records.len(), 5);
+    assert_eq!(records[0]["message"], "first");
+    assert_eq!(records[1]["log.truncated"], true);
+    assert!(records[2]["message"].as_str().unwrap().starts_with("{\"a\":[[["));
+    assert_eq!(records[3]["message"], "a\u{fffd}\0b");
+    assert_eq!(records[4]["message"], "last");
+    let metrics = metrics.render();
+    for reason in ["too_long", "too_deep", "invalid_utf8"] {
+        let counted = format!("pillion_ingest_faults_total{{reason=\"{reason}\"}} 1");
+        assert!(metrics.contains(&counted), "{counted}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn many_connections_keep_their_lines_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let bench = Bench::start(&[&format!("unix:{}", path.display())]);
+    let mut senders = Vec::new();
+    for _ in 0..50 {
+        senders.push(UnixStream::connect(&path).await.unwrap());
+    }
+    for half in ["a line of ", "sender"] {
+        for (number, sender) in senders.iter_mut().enumerate() {
+            let end = if half == "sender" { format!(" {number}\n") } else { String::new() };
+            sender.write_all(format!("{half}{end}").as_bytes()).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    let mut messages = bench.messages().await;
+    messages.sort();
+    let mut expected: Vec<_> = (0..50).map(|number| format!("a line of sender {number}")).collect();
+    expected.sort();
+    assert_eq!(messages, expected);
+}
+
+#[tokio::test]
+async fn an_address_that_can_not_be_bound_is_named_with_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    std::fs::write(&path, "").unwrap();
+    let metrics = Metrics::new();
+    let limits = Limits { flush_limit: 1, drop_limit: 1, max_line: MAX };
+    let style = Style { plain_tokens: false, legacy_fields: false, max_line: MAX };
+    let sinks = (Arc::new(Buffer::new(limits)), Arc::new(Metrics::new()));
+    let trail = Arc::new(Trail::new(Origin::new("n", "b"), style, || RECEIVED, sinks));
+    let config = config::Ingest { listen: vec![Address::Unixgram(path.clone())], receive_buffer: 4096 };
+    let error = ingest::build(&config, 0o600, &trail, &metrics).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(
+        format!("{error}: {source}"),
+        format!(
+            "can not take in logs: one of \"ingest.listen\" fails: unixgram:{}: there is already a file that is not \
+             a socket: remove it or choose another path",
+            path.display()
+        )
+    );
+}
