@@ -27,7 +27,7 @@ deps-run:
 	@tests/install.sh nginx=nginx openssl=openssl
 
 deps-test:
-	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm
+	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm curl=curl systemd-analyze=systemd
 	@npm --prefix tests/sdk ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 clean: ## Remove what was built

@@ -60,13 +60,11 @@ fn public(
     if let Some(route) = means.gateway.route(&path) {
         return websocket::upgrade(means, (client, slot), route, &mut request);
     }
-    let trial = means.config.load().auth.insecure;
-    let answer = match (request.method(), path.as_str()) {
-        (&Method::GET | &Method::HEAD, "/") if trial => return pages::trial(),
-        (&Method::GET | &Method::HEAD, "/trial.js") if trial => return pages::script(),
-        (&Method::GET | &Method::HEAD, "/trial.css") if trial => return pages::style(),
-        (_, "/" | "/trial.js" | "/trial.css") if trial => reply::method_not_allowed("GET, HEAD"),
-        _ => reply::not_found(&path),
+    let page = Some(&path).filter(|_| means.config.load().auth.insecure).and_then(|path| pages::at(path));
+    let answer = match (request.method(), page) {
+        (&Method::GET | &Method::HEAD, Some(page)) => return page,
+        (_, Some(_)) => reply::method_not_allowed("GET, HEAD"),
+        (_, None) => reply::not_found(&path),
     };
     means.trail.web_err(&client.subject(), answer.status().as_u16(), &format!("{} {path}", request.method()));
     answer

@@ -13,26 +13,38 @@ use crate::api::reply::Answer;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page.
-pub(super) fn trial() -> Answer {
-    page("text/html; charset=utf-8", include_str!("../../web/trial/index.html"))
-}
+/// What the page is made of: path, type, content.
+const PAGES: [(&str, &str, &str); 3] = [
+    ("/", "text/html; charset=utf-8", include_str!("../../web/trial/index.html")),
+    ("/trial/trial.js", "text/javascript; charset=utf-8", include_str!("../../web/trial/trial.js")),
+    ("/trial/trial.css", "text/css; charset=utf-8", include_str!("../../web/trial/trial.css")),
+];
 
-/// Its script.
-pub(super) fn script() -> Answer {
-    page("text/javascript; charset=utf-8", include_str!("../../web/trial/trial.js"))
-}
-
-/// Its style.
-pub(super) fn style() -> Answer {
-    page("text/css; charset=utf-8", include_str!("../../web/trial/trial.css"))
-}
-
-fn page(content_type: &'static str, body: &'static str) -> Answer {
-    let mut answer = reply::with(StatusCode::OK, content_type, body);
+/// The part of the page at a path.
+pub(super) fn at(path: &str) -> Option<Answer> {
+    let (_, content_type, body) = PAGES.iter().find(|(at, ..)| *at == path)?;
+    let mut answer = reply::with(StatusCode::OK, content_type, *body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    answer
+    Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BUILT_IN_PATHS;
+
+    #[test]
+    fn no_route_of_the_configuration_can_hide_a_page() {
+        for (path, ..) in PAGES {
+            let reserved = |built_in: &&str| {
+                *built_in == path
+                    || (built_in.len() > 1 && built_in.ends_with('/') && path.starts_with(built_in))
+            };
+            assert!(BUILT_IN_PATHS.iter().any(reserved), "{path}");
+        }
+        assert!(at("/nothing").is_none());
+    }
 }

@@ -10,6 +10,7 @@ use super::gateway;
 use super::logger;
 use super::mistake::Place;
 use super::read::Reader;
+use super::read::SIZE_MAX;
 use super::settings::Config;
 use super::settings::Ingest;
 use super::settings::Level;
@@ -22,9 +23,6 @@ use super::settings::TokenMode;
 use super::settings::Trusted;
 use crate::address::Address;
 use crate::units::Bare;
-
-/// The largest size that any key takes: what the kernel takes for a socket buffer.
-pub(super) const SIZE_MAX: u64 = 1 << 30;
 
 const LEVELS: &[(&str, Level)] = &[
     ("error", Level::Error),

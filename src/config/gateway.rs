@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::auth;
-use super::check::SIZE_MAX;
 use super::mistake::Place;
 use super::read::Reader;
+use super::read::SIZE_MAX;
 use super::settings::Dialect;
 use super::settings::Gateway;
 use super::settings::Namespace;
@@ -15,7 +15,7 @@ use super::settings::Subscribe;
 use crate::units::Bare;
 
 /// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
-pub const BUILT_IN_PATHS: &[&str] = &["/", "/healthz", "/readyz", "/metrics", "/api/"];
+pub const BUILT_IN_PATHS: &[&str] = &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/api/"];
 
 const DIALECTS: &[(&str, Dialect)] =
     &[("centrifuge", Dialect::Centrifuge), ("openresty-push", Dialect::OpenrestyPush)];

@@ -1,7 +1,7 @@
 //! `[logger]`: the keys of lua-resty-logger-socket, with their meaning, limits and error texts.
 
-use super::check::SIZE_MAX;
 use super::read::Reader;
+use super::read::SIZE_MAX;
 use super::settings::Logger;
 use super::settings::Target;
 use super::settings::Tls;

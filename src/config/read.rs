@@ -20,6 +20,9 @@ use crate::address::Address;
 use crate::units;
 use crate::units::Bare;
 
+/// The largest size that any key takes: what the kernel takes for a socket buffer.
+pub(super) const SIZE_MAX: u64 = 1 << 30;
+
 /// Reads the keys of a whole configuration, or those of one table in a list.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {

@@ -181,7 +181,7 @@ pub struct Gateway {
     pub ping_interval: Duration,
     /// How long to wait for the answer to a ping; below `ping_interval`.
     pub pong_timeout: Duration,
-    /// Bytes that may wait for one client; more, and it is disconnected and may resume.
+    /// Bytes that may wait for one client; more, and it is disconnected.
     pub client_queue: usize,
     /// Origins that browsers may come from; empty allows any.
     pub allowed_origins: Vec<String>,

@@ -12,25 +12,13 @@ use crate::gateway::link::Frame;
 use crate::gateway::link::Link;
 use crate::gateway::link::Sent;
 use crate::gateway::rooms::Members;
+use crate::gateway::rooms::Publication;
 use crate::gateway::rooms::Step;
 use crate::gateway::rooms::Welcome;
 use crate::metrics::ByReason;
 use crate::metrics::Metrics;
 use crate::wire::centrifuge;
-use crate::wire::centrifuge::Publisher;
-use crate::wire::payload::Payload;
 use crate::wire::websocket;
-
-/// A message that was taken into a room.
-#[derive(Debug)]
-pub(super) struct Publication {
-    /// What it says.
-    pub(super) payload: Payload,
-    /// Who said it.
-    pub(super) publisher: Option<Publisher>,
-    /// When it was published, on the gateway's clock.
-    pub(super) at: Duration,
-}
 
 /// Carries out the steps of rooms.
 #[derive(Debug)]

@@ -21,12 +21,14 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::AcqRel;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::gateway::fanout::Publication;
 use crate::gateway::link::Link;
+use crate::wire::centrifuge::Publisher;
+use crate::wire::payload::Payload;
 
 /// The sessions in a room, by their number.
 pub(super) type Members = BTreeMap<u64, Arc<Link>>;
@@ -39,6 +41,17 @@ const BATCHES_MAX: usize = 32;
 
 /// Rooms are spread over so many locks.
 const SHARDS: usize = 64;
+
+/// A message that was taken into a room.
+#[derive(Debug)]
+pub(super) struct Publication {
+    /// What it says.
+    pub(super) payload: Payload,
+    /// Who said it.
+    pub(super) publisher: Option<Publisher>,
+    /// When it was published, on the gateway's clock.
+    pub(super) at: Duration,
+}
 
 /// Something that happens to a room.
 #[derive(Debug)]

@@ -4,17 +4,11 @@
 //! - sanity 3 (a number is logged): records are bytes; the type system leaves nothing to convert.
 //! - sanity 5 (log before init): there is no logger before it is built.
 //! - sanity 6, 7, 8 (subrequests): an nginx feature; a record has no request here.
-//! - sanity 9, 10, 20 (arguments of init), proto 1 (`sock_type` left out): questions of the configuration, asked
-//!   there.
+//! - sanity 9, 10, 20 (arguments of init), proto 1 (`sock_type` left out): questions of the configuration, asked in
+//!   `logger_conformance_keys`.
 //!
 //! Where the original counts attempts by its debug log, the statistics are asked. Where it checks that a log call
 //! made a flush of kept data happen, there is a difference on purpose: the shipper does not need the call.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "the partners of a test are fakes in the same process"
-)]
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;

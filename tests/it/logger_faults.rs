@@ -1,7 +1,5 @@
 //! What the logger does when its partner does not: down, killed, hanging, breaking off, talking, refusing.
 
-#![expect(clippy::unwrap_used, reason = "the partners of a test are fakes in the same process")]
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod gateway;
 mod ingest;
 mod log_server;
 mod logger_conformance;
+mod logger_conformance_keys;
 mod logger_faults;
 mod login;
 mod nginx;

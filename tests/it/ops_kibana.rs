@@ -1,12 +1,5 @@
 //! The saved objects of Kibana: what is inside their strings, what they refer to, and the fields that they name.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected ends the test"
-)]
-
 use std::collections::BTreeSet;
 
 use serde_json::Value;

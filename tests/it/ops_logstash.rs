@@ -1,12 +1,5 @@
 //! The Logstash pipelines: their grammar, the options of their plugins, and the fields that they rename.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected ends the test"
-)]
-
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -387,7 +380,7 @@ fn every_pipeline_is_one_input_then_the_filter_then_an_output() {
 
 #[test]
 fn the_tcp_input_is_where_pillion_sends_by_default() {
-    let port = shipped::default_of("logger.port", "5170");
+    let port = shipped::default_of("logger.port");
     for file in ["10-input-tcp.conf", "10-input-udp.conf"] {
         let input = read(file);
         let (_, input) = input.iter().find(|(section, _)| section == "input").unwrap();

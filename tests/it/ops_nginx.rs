@@ -1,22 +1,18 @@
 //! The nginx files held against the program: routes, timeouts, addresses, log fields.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected ends the test"
-)]
+use pillion::config::BUILT_IN_PATHS;
+use pillion::config::Config;
 
 use crate::shipped;
 
 /// The routes of the public listener that are websockets.
-const WEBSOCKET_ROUTES: [&str; 2] = ["/connection/websocket", "/ws"];
+fn websocket_routes() -> Vec<String> {
+    Config::default().gateway.routes.into_iter().map(|route| route.path).collect()
+}
 
-/// Every route of the public listener.
-fn routes() -> Vec<&'static str> {
-    let mut routes = WEBSOCKET_ROUTES.to_vec();
-    routes.push("/");
-    routes
+/// Every route of the public listener: the websockets, and what the program serves itself.
+fn routes() -> Vec<String> {
+    websocket_routes().into_iter().chain(BUILT_IN_PATHS.iter().map(ToString::to_string)).collect()
 }
 
 /// The fields that an nginx access line can have; `tag` is added by the ingest from the syslog header.
@@ -153,7 +149,7 @@ fn every_location_is_a_route_and_every_route_has_a_location() {
         let known = routes().iter().any(|route| matches(&modifier, &path, route));
         assert!(known, "location {modifier} {path} leads to no route of the program");
     }
-    for route in WEBSOCKET_ROUTES {
+    for route in &websocket_routes() {
         // nginx takes an exact match first and then the longest prefix.
         let (_, path, directives) = locations()
             .into_iter()
@@ -168,11 +164,11 @@ fn every_location_is_a_route_and_every_route_has_a_location() {
 
 #[test]
 fn nginx_waits_longer_than_the_heartbeat() {
-    let silence = shipped::duration(&shipped::default_of("gateway.ping_interval", "25s"))
-        + shipped::duration(&shipped::default_of("gateway.pong_timeout", "8s"));
+    let silence = shipped::duration(&shipped::default_of("gateway.ping_interval"))
+        + shipped::duration(&shipped::default_of("gateway.pong_timeout"));
     let mut seen = 0;
     for (_, path, directives) in locations() {
-        if !WEBSOCKET_ROUTES.iter().any(|route| path != "/" && route.starts_with(&path)) {
+        if !websocket_routes().iter().any(|route| path != "/" && route.starts_with(&path)) {
             continue;
         }
         seen += 1;
@@ -184,14 +180,14 @@ fn nginx_waits_longer_than_the_heartbeat() {
             );
         }
     }
-    assert_eq!(seen, WEBSOCKET_ROUTES.len());
+    assert_eq!(seen, websocket_routes().len());
 }
 
 #[test]
 fn nginx_lets_go_of_an_idle_upstream_connection_before_pillion_does() {
     let upstream = parse("upstream.conf");
     let idle = shipped::duration(argument(&upstream[0].block, "keepalive_timeout"));
-    let header_timeout = shipped::duration(&shipped::default_of("limits.header_timeout", "10s"));
+    let header_timeout = shipped::duration(&shipped::default_of("limits.header_timeout"));
     assert!(idle < header_timeout, "{idle:?} is not less than {header_timeout:?}");
 }
 
@@ -219,11 +215,11 @@ fn the_log_format_has_known_fields_and_no_query() {
 
 #[test]
 fn the_addresses_are_those_the_program_listens_on() {
-    let socket = shipped::default_of("listen.public", "[\"unix:/run/pillion/pillion.sock\"]");
+    let socket = shipped::default_of("listen.public");
     let upstream = parse("upstream.conf");
     let server = argument(&upstream[0].block, "server");
     assert!(socket.contains(&format!("\"{server}\"")), "{server} is not in {socket}");
-    let ingest = shipped::default_of("ingest.listen", "[\"udp:127.0.0.1:5514\"]");
+    let ingest = shipped::default_of("ingest.listen");
     let mut seen = 0;
     for line in parse("logs.conf") {
         let Some(address) = line.words[1].strip_prefix("syslog:server=") else { continue };

@@ -1,12 +1,5 @@
 //! What a real nginx makes of the shipped files: it accepts them, passes on what pillion needs, and logs in JSON.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected ends the test"
-)]
-
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
