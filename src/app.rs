@@ -142,30 +142,30 @@ impl App {
         Ok(Self { means, server, intake: worker, logger, shipper, groups, _data_dir: data_dir })
     }
 
-    /// How the daemon is, and where it listens.
-    #[must_use]
-    pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.means.status)
-    }
-
     /// The handle that takes a new configuration while the daemon runs.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         Reloader { means: Arc::clone(&self.means), logger: self.logger.clone() }
     }
 
-    /// Serves until `shutdown` resolves, then stops in order, within `shutdown_timeout`.
+    /// Serves until `shutdown` resolves, then stops in order, within `shutdown_timeout`; `ready` is called as soon as
+    /// clients are welcome.
     ///
     /// # Errors
     ///
     /// [`Error::TaskEnded`] when it stopped because it could not go on.
-    pub async fn run(self, shutdown: impl Future<Output = &'static str>) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        ready: impl FnOnce(&Status),
+        shutdown: impl Future<Output = &'static str>,
+    ) -> Result<(), Error> {
         let Self { means, server, intake, logger, shipper, groups, _data_dir } = self;
         groups.shipping.spawn("shipper", OnExit::Stop, shipper.run());
         groups.intake.spawn("ingest", OnExit::Stop, intake.run(groups.intake.clone()));
         groups.front.spawn("heartbeats", OnExit::Stop, means.gateway.clone().sweep());
         server.serve(&means);
         means.status.enter(Phase::Ready);
+        ready(&means.status);
 
         let why = tokio::select! {
             why = shutdown => why,

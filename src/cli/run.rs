@@ -62,11 +62,10 @@ async fn serve(configured: &Configured, loaded: Loaded) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let app = App::build(config, ground, net::inherited()?)?;
-    let (status, reloader) = (app.status(), app.reloader());
+    let reloader = app.reloader();
     let stop = stop_signal()?;
     let hangups = signal(SignalKind::hangup())?;
-    announce(&status);
-    let served = app.run(async {
+    let served = app.run(announce, async {
         let why = tokio::select! {
             why = stop => why,
             () = reloads(configured, hangups, &reloader, &diagnostics) => "no more signals",
