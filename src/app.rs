@@ -47,13 +47,13 @@ pub enum Error {
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
     /// A listener.
-    #[error("can not listen: {0}")]
+    #[error("can not listen")]
     Listen(#[from] net::Error),
     /// The log intake.
     #[error(transparent)]
     Ingest(#[from] ingest::Error),
     /// The logger.
-    #[error("[logger]: {0}")]
+    #[error("the keys of [logger] do not go together")]
     Logger(#[from] logger::Error),
     /// The gateway.
     #[error(transparent)]

@@ -15,12 +15,10 @@ use rustix::fs::flock;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is missing and can not be made.
-    #[error(
-        "data_dir {0} does not exist and can not be made ({1}): make it, owned by this user, or set data_dir"
-    )]
+    #[error("data_dir {0} does not exist and can not be made: make it, owned by this user, or set data_dir")]
     Missing(PathBuf, #[source] io::Error),
     /// Nothing can be written there.
-    #[error("data_dir {0} can not be written ({1}): give it to this user, or set data_dir")]
+    #[error("data_dir {0} can not be written: give it to this user, or set data_dir")]
     ReadOnly(PathBuf, #[source] io::Error),
     /// Another process has it.
     #[error("data_dir {0} is in use by another pillion: stop that one, or set another data_dir")]

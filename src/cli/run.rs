@@ -138,8 +138,9 @@ fn reload(configured: &Configured, reloader: &Reloader, diagnostics: &Diagnostic
             }
         }
         Err(error) => {
+            let error = format!("{:#}", anyhow::Error::from(error));
             tracing::error!("{error}; the old configuration stays in force");
-            reloader.refused(&error.to_string());
+            reloader.refused(&error);
         }
     }
 }

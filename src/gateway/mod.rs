@@ -93,7 +93,7 @@ use crate::wire::websocket;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The client for the business API.
-    #[error("auth.api_url can not be asked: {0}")]
+    #[error("auth.api_url can not be asked")]
     HttpClient(#[source] http::Error),
 }
 

@@ -47,6 +47,11 @@ impl Rules {
         Self { namespaces: namespaces.to_vec(), name_max, rooms_max, insecure }
     }
 
+    /// How many rooms a session may be in.
+    pub(super) fn rooms_max(&self) -> usize {
+        self.rooms_max
+    }
+
     /// May the session enter `room`?
     pub(super) fn may_join(&self, room: &str, standing: &Standing<'_>) -> Result<(), Denied> {
         self.check_name(room)?;

@@ -7,6 +7,7 @@ use crate::gateway::rules::Denied;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
 use crate::gateway::session::Identity;
+use crate::gateway::session::LoggingIn;
 use crate::gateway::session::Publishing;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
@@ -21,11 +22,18 @@ use crate::wire::centrifuge::Method;
 use crate::wire::payload::Payload;
 use crate::wire::websocket;
 
-/// The most commands that may wait while the token is checked.
-const BACKLOG_MAX: usize = 1024;
+/// How much may come while the token is checked: the frames of nobody yet must not fill the memory.
+const BACKLOG_BYTES: usize = 64 * 1024;
 
 /// Reads a frame and carries out its commands.
 pub(super) fn receive(session: &mut Session, text: &str, world: &World<'_>, effects: &mut Vec<Effect>) {
+    if let State::LoggingIn(waiting) = &mut session.state {
+        waiting.bytes += text.len();
+        if waiting.bytes > BACKLOG_BYTES {
+            effects.push(bad_request(format!("more than {BACKLOG_BYTES} bytes before the login is done")));
+            return;
+        }
+    }
     match wire::commands(text) {
         Ok(commands) => {
             for one in commands {
@@ -41,16 +49,14 @@ pub(super) fn command(session: &mut Session, command: Command, world: &World<'_>
     match &mut session.state {
         State::New => match command.method {
             Method::Connect(connect) => {
-                session.state = State::LoggingIn { login: command.id, backlog: Vec::new() };
+                let waiting = LoggingIn { login: command.id, ..LoggingIn::default() };
+                session.state = State::LoggingIn(Box::new(waiting));
                 let token = Some(connect.token).filter(|token| !token.is_empty());
                 effects.push(Effect::Login(Credentials { token, rooms: Vec::new() }));
             }
             _ => effects.push(bad_request("the first command must be connect".into())),
         },
-        State::LoggingIn { backlog, .. } if backlog.len() < BACKLOG_MAX => backlog.push(command),
-        State::LoggingIn { .. } => {
-            effects.push(bad_request(format!("more than {BACKLOG_MAX} commands before the login is done")));
-        }
+        State::LoggingIn(waiting) => waiting.backlog.push(command),
         State::Ready(_) => ready(session, command, world, effects),
     }
 }

@@ -130,10 +130,20 @@ pub(super) struct World<'a> {
 enum State {
     /// No login yet.
     New,
-    /// The token is being checked; `login` is the number of the command to answer.
-    LoggingIn { login: u32, backlog: Vec<Command> },
+    /// The token is being checked; commands that come meanwhile wait.
+    LoggingIn(Box<LoggingIn>),
     /// Logged in.
     Ready(Box<Identity>),
+}
+
+/// A login under way.
+#[derive(Debug, Default)]
+struct LoggingIn {
+    /// The number of the command to answer.
+    login: u32,
+    /// What came since, and how long the frames were that brought it.
+    backlog: Vec<Command>,
+    bytes: usize,
 }
 
 /// One session.
@@ -166,7 +176,7 @@ impl Session {
     pub(super) fn identity(&self) -> Option<&Identity> {
         match &self.state {
             State::Ready(identity) => Some(identity),
-            State::New | State::LoggingIn { .. } => None,
+            State::New | State::LoggingIn(_) => None,
         }
     }
 
@@ -204,8 +214,17 @@ impl Session {
         world: &World<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        let State::LoggingIn { login, backlog } = mem::replace(&mut self.state, State::New) else { return };
+        let State::LoggingIn(waiting) = mem::replace(&mut self.state, State::New) else { return };
+        let LoggingIn { login, backlog, .. } = *waiting;
         match outcome {
+            Ok(identity) if identity.rooms.len() > world.rules.rooms_max() => {
+                let why = format!(
+                    "it names {} rooms, and limits.rooms_per_session is {}",
+                    identity.rooms.len(),
+                    world.rules.rooms_max()
+                );
+                effects.push(Effect::Close(CloseReason::TokenInvalid(why)));
+            }
             Ok(identity) => {
                 self.rooms.clone_from(&identity.rooms);
                 let greeting = match self.dialect {
@@ -259,7 +278,7 @@ impl Session {
                 anonymous: identity.user.is_empty(),
                 joined: &self.rooms,
             },
-            State::New | State::LoggingIn { .. } => {
+            State::New | State::LoggingIn(_) => {
                 Standing { granted: &[], anonymous: true, joined: &self.rooms }
             }
         }

@@ -17,7 +17,7 @@ pub(super) fn start(session: &mut Session, credentials: Credentials, effects: &m
         effects.push(Effect::Close(CloseReason::TokenMissing));
         return;
     }
-    session.state = State::LoggingIn { login: 0, backlog: Vec::new() };
+    session.state = State::LoggingIn(Box::default());
     effects.push(Effect::Login(credentials));
 }
 

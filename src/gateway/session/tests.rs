@@ -74,6 +74,25 @@ fn commands_that_come_during_the_login_wait_for_it() {
 }
 
 #[test]
+fn what_comes_during_the_login_has_a_limit() {
+    let mut client = Client::new(Dialect::Centrifuge);
+    client.send(r#"{"id":1,"connect":{"token":"t"}}"#);
+    let long = format!(r#"{{"id":2,"publish":{{"channel":"r","data":"{}"}}}}"#, "x".repeat(40_000));
+    assert_eq!(client.send(&long), [""; 0]);
+    assert_eq!(client.send(&long), ["close bad request: more than 65536 bytes before the login is done"]);
+}
+
+#[test]
+fn a_login_that_names_too_many_rooms_is_refused_with_the_limit() {
+    let mut client = Client::new(Dialect::Centrifuge);
+    client.send(r#"{"id":1,"connect":{"token":"t"}}"#);
+    assert_eq!(
+        client.login(Ok(identity("u", &["1", "2", "3", "4", "5"]))),
+        ["close invalid token: it names 5 rooms, and limits.rooms_per_session is 4"]
+    );
+}
+
+#[test]
 fn a_member_publishes_and_others_are_told_to_join() {
     let mut client = Client::new(Dialect::Centrifuge);
     client.send(r#"{"id":1,"connect":{}}"#);
