@@ -152,6 +152,8 @@ impl Shipper {
     /// Sends what can be sent within the time, and drops and counts the rest.
     async fn finish(mut self, within: Duration) {
         self.draining = true;
+        // Pauses that have grown for hours would use up the time for the last tries.
+        self.failures = 0;
         (self.on_room)();
         let drained = tokio::time::timeout(within, async {
             while self.flush().await == End::Done && !self.buffer.stats().queued.is_zero() {}

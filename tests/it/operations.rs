@@ -214,6 +214,27 @@ async fn a_log_server_that_comes_late_or_goes_away_is_told_what_it_missed() {
 }
 
 #[tokio::test]
+async fn a_missing_log_server_does_not_hold_up_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = LogServer::start(&directory.path().join("unused.sock"));
+    let sets = ["shutdown_timeout=10m", "logger.retry_interval=30ms", "logger.retry_max_interval=10m"];
+    let daemon = Daemon::start_in(directory, nobody, &sets).await;
+    let failing = async {
+        loop {
+            let (_, metrics) = daemon.admin("/metrics").await;
+            let failed = metrics.lines().find_map(|line| line.strip_prefix("pillion_logger_retries_total "));
+            if failed.is_some_and(|retries| retries.parse::<u64>().unwrap() >= 3) {
+                return;
+            }
+        }
+    };
+    within("failed tries, so that the pauses have grown", failing).await;
+    let (status, said, _) = daemon.stop().await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("log lines could not be sent before the end and are lost"), "{said}");
+}
+
+#[tokio::test]
 async fn sockets_of_the_service_manager_are_taken_over() {
     let directory = tempfile::tempdir().unwrap();
     let log = LogServer::start(&directory.path().join("sink.sock"));
