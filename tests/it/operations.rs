@@ -217,7 +217,7 @@ async fn a_log_server_that_comes_late_or_goes_away_is_told_what_it_missed() {
 async fn a_missing_log_server_does_not_hold_up_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let nobody = LogServer::start(&directory.path().join("unused.sock"));
-    let sets = ["shutdown_timeout=10m", "logger.retry_interval=30ms", "logger.retry_max_interval=10m"];
+    let sets = ["shutdown_timeout=10m", "logger.retry_interval=400ms", "logger.retry_max_interval=10m"];
     let daemon = Daemon::start_in(directory, nobody, &sets).await;
     let failing = async {
         loop {
