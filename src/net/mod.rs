@@ -16,6 +16,7 @@ mod slot;
 mod socket_file;
 mod stream;
 pub mod tls;
+mod verify;
 
 pub use inherit::inherited;
 pub use listen::Datagram;

@@ -10,25 +10,16 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::ConfigBuilder;
-use rustls::DigitallySignedStruct;
-use rustls::RootCertStore;
-use rustls::SignatureScheme;
 use rustls::client::WantsClientCert;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::client::danger::ServerCertVerified;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::verify_tls12_signature;
-use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
-use rustls::pki_types::UnixTime;
 use rustls::pki_types::pem;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::config::Tls;
+use crate::net::verify::Verifier;
 
 /// Why the TLS settings can not be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +89,12 @@ pub fn client(settings: &Tls, host: Option<&str>) -> Result<Client, Error> {
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match &settings.ca {
         _ if !settings.verify => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier::anyone(provider)))
         }
-        Some(path) => builder.with_root_certificates(authorities(path)?),
+        Some(path) => {
+            let trusted = Verifier::file(provider, certificates(path, "an authority's certificate")?)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(trusted))
+        }
         None => builder.with_platform_verifier()?,
     };
     let (mut config, identified) = identity(builder, settings)?;
@@ -127,14 +121,6 @@ fn identity(
     }
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, "an authority's certificate")? {
-        roots.add(certificate)?;
-    }
-    Ok(roots)
-}
-
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read = |source| Error::Read { what, path: path.to_owned(), source };
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(read)?.collect();
@@ -150,46 +136,6 @@ fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
         return Ok(ServerName::IpAddress(address.into()));
     }
     ServerName::try_from(name.to_owned()).map_err(|_| Error::Name { name: name.to_owned() })
-}
-
-/// Takes any certificate: with `ssl_verify = false` the traffic is encrypted, but who reads it is not known, and
-/// anybody on the way can pose as the server. The signatures of the handshake are still checked.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
