@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use crate::buffer::Buffer;
+use crate::buffer::DropCause;
 use crate::buffer::Tally;
 
 /// What the shipper did, as far as it is a metric.
@@ -62,9 +63,10 @@ impl Collector for LogCollector {
             let counter = ConstCounter::new(0_u64);
             let mut family =
                 out.encode_descriptor(&name, "Dropped, by cause", unit.as_ref(), counter.metric_type())?;
-            for (cause, tally) in stats.dropped.iter() {
-                let cause = ByCause { cause: cause.name() };
-                ConstCounter::new(value(tally)).encode(family.encode_family(&cause)?)?;
+            // All causes, also those that never came up: a rate needs a zero to start from.
+            for cause in DropCause::ALL {
+                let label = ByCause { cause: cause.name() };
+                ConstCounter::new(value(stats.dropped.of(cause))).encode(family.encode_family(&label)?)?;
             }
         }
         gauge(out, "pillion_logger_queued_records", "Records that wait", None, stats.queued.records)?;

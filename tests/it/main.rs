@@ -8,6 +8,7 @@
 
 mod config;
 mod daemon;
+mod docs;
 mod gateway;
 mod ingest;
 mod log_server;
