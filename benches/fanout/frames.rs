@@ -1,0 +1,53 @@
+//! Frames as a client writes and reads them, and the message in them: its number and when it was due.
+
+/// The length of a message in bytes, its quotes included.
+pub(crate) const MESSAGE: usize = 100;
+
+/// How a message begins; its number and its time follow, [`DIGITS`] digits each.
+const MARK: &[u8] = b"message ";
+const DIGITS: usize = 20;
+
+/// A message: the `number`th, due `at` nanoseconds after the start.
+pub(crate) fn message(number: u64, at: u64) -> Vec<u8> {
+    let text = format!("\"message {number:020}{at:020}{:.<1$}\"", "", MESSAGE - 2 - MARK.len() - 2 * DIGITS);
+    text.into_bytes()
+}
+
+/// Where the message is in a frame.
+pub(crate) fn place(frame: &[u8]) -> Option<usize> {
+    frame.windows(MARK.len()).position(|part| part == MARK).map(|at| at - 1)
+}
+
+/// Number and time of the message at `place` in `frame`, when it is there and whole.
+pub(crate) fn read(frame: &[u8], place: usize) -> Option<(u64, u64)> {
+    let message = frame.get(place..place + MESSAGE)?;
+    let rest = message.strip_prefix(b"\"")?.strip_prefix(MARK)?;
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
+    Some((number(&rest[..DIGITS])?, number(&rest[DIGITS..2 * DIGITS])?))
+}
+
+/// A text frame from a client. The mask is zero, which leaves the text as it is.
+pub(crate) fn from_client(text: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(len) if len < 126 => frame.push(0x80 | len),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text);
+    frame
+}
+
+/// The lengths of the header and of the whole of the first frame, once its header has come.
+pub(crate) fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    assert!(bytes.first().is_none_or(|first| *first == 0x81), "not a text frame: {bytes:?}");
+    match bytes {
+        [_, len @ 0..=125, ..] => Some((2, 2 + usize::from(*len))),
+        [_, 126, high, low, ..] => Some((4, 4 + usize::from(u16::from_be_bytes([*high, *low])))),
+        [_, 127, ..] => panic!("a frame of more than 65 535 bytes"),
+        _ => None,
+    }
+}
