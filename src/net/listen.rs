@@ -18,6 +18,7 @@ use super::Error;
 use super::Peer;
 use super::SocketFile;
 use super::Stream;
+use super::UnixStream;
 use crate::address::Address;
 use crate::address::HostPort;
 
@@ -105,7 +106,7 @@ impl Listener {
         match self {
             Self::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
-                let stream = Stream::Unix(stream);
+                let stream = Stream::Unix(UnixStream::new(stream)?);
                 let peer = stream.peer();
                 Ok((stream, peer))
             }

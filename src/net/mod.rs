@@ -17,6 +17,7 @@ mod socket_file;
 mod stream;
 pub mod tls;
 mod verify;
+mod unix_stream;
 
 pub use inherit::inherited;
 pub use listen::Datagram;
@@ -28,6 +29,7 @@ pub use slot::Slots;
 pub use socket_file::SocketFile;
 pub use stream::Peer;
 pub use stream::Stream;
+pub use unix_stream::UnixStream;
 
 use std::io;
 use std::path::Path;

@@ -16,7 +16,8 @@ use tokio::io::Interest;
 use tokio::io::ReadBuf;
 use tokio::io::Ready;
 use tokio::net::TcpStream;
-use tokio::net::UnixStream;
+
+use super::UnixStream;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Stream {
     #[must_use]
     pub fn peer(&self) -> Peer {
         match self {
-            Self::Unix(stream) => Peer::Unix { pid: stream.peer_cred().ok().and_then(|peer| peer.pid()) },
+            Self::Unix(stream) => Peer::Unix { pid: stream.peer_process() },
             // A connection that is already gone has no address any more; it will not be served either.
             Self::Tcp(stream) => Peer::Tcp(stream.peer_addr().unwrap_or(([0, 0, 0, 0], 0).into())),
         }
