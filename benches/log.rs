@@ -1,9 +1,10 @@
-//! What one `log()` of a finished 300-byte record costs its producer.
+//! What one record costs its producer: `log()` of a finished one of 300 bytes, and one written from its fields.
 //!
 //! CPU time of the producing threads, with a consumer that empties the buffer as the shipper does (it waits until a
 //! flush is due, lets records gather for a millisecond, takes and releases chunks) but sends nothing. Producers
 //! wait, unmeasured, while the buffer is half full, because a drop is cheaper than a record. The baseline
-//! copies the same record into a `Vec` that is cleared every 64 KiB: what the memory itself costs.
+//! copies the same record into a `Vec` that is cleared every 64 KiB: what the memory itself costs. The record from its
+//! fields is a message published in a room, with time stamp, number, subject and count, as the gateway writes it.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +13,8 @@
 )]
 
 use std::hint::black_box;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +32,14 @@ use pillion::buffer::Limits;
 use pillion::buffer::Outcome;
 use pillion::buffer::Tally;
 use pillion::clock;
+use pillion::ids::BootId;
+use pillion::ids::MessageIds;
+use pillion::ids::SessionIds;
+use pillion::metrics::Metrics;
+use pillion::record::Origin;
+use pillion::trail::Style;
+use pillion::trail::Subject;
+use pillion::trail::Trail;
 
 const RECORD: usize = 300;
 const CHUNK: usize = 64 * 1024;
@@ -54,6 +65,10 @@ fn main() {
     for producers in [1, 2, 8] {
         let cost = median(|| log(producers, records / producers));
         row(&format!("Buffer::log, {producers} producer(s)"), cost, base);
+    }
+    for producers in [1, 2] {
+        let cost = median(|| trail(producers, records / 4 / producers));
+        row(&format!("Trail::room_msg, {producers} producer(s)"), cost, base);
     }
 }
 
@@ -83,22 +98,54 @@ fn copy(records: usize) -> Cost {
 }
 
 fn log(producers: usize, records: usize) -> Cost {
-    let buffer = Buffer::new(Limits { flush_limit: 4096, drop_limit: DROP_LIMIT, max_line: 256 << 10 });
+    let buffer = buffer();
+    let record = [b'x'; RECORD];
+    produce(&buffer, producers, records, || {
+        // Drops are counted at the end.
+        black_box(buffer.log(black_box(&record))).ok();
+    })
+}
+
+fn trail(producers: usize, records: usize) -> Cost {
+    let buffer = Arc::new(buffer());
+    let origin = Origin::new("node-1.example.org", "8f14e45fceea167a");
+    let style = Style { plain_tokens: false, legacy_fields: false, max_line: 256 << 10 };
+    let trail = Trail::new(origin, style, clock::wall, (Arc::clone(&buffer), Arc::new(Metrics::new())));
+    let session = SessionIds::new("node-1.example.org", BootId::new(1)).next(0);
+    let message = MessageIds::new(BootId::new(1)).next();
+    let subject = Subject {
+        session_id: Some(&session),
+        user_id: Some("user-000001"),
+        client: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+        request_id: Some("0123456789abcdef0123456789abcdef"),
+        dialect: Some("centrifuge"),
+        worker: Some(0),
+        token: None,
+    };
+    produce(&buffer, producers, records, || {
+        trail.room_msg(black_box(&subject), black_box("room-1"), &message, "100 bytes");
+    })
+}
+
+fn buffer() -> Buffer {
+    Buffer::new(Limits { flush_limit: 4096, drop_limit: DROP_LIMIT, max_line: 256 << 10 })
+}
+
+/// What `one` costs, which hands in one record, when so many threads each do it `records` times.
+fn produce(buffer: &Buffer, producers: usize, records: usize, one: impl Fn() + Sync) -> Cost {
     let (finished, start) = (AtomicBool::new(false), Barrier::new(producers + 1));
     let (cpu, wall) = thread::scope(|scope| {
-        scope.spawn(|| consume(&buffer, &finished));
+        scope.spawn(|| consume(buffer, &finished));
         let producers: Vec<_> = (0..producers)
             .map(|_| {
                 scope.spawn(|| {
-                    let record = [b'x'; RECORD];
                     start.wait();
                     let (cpu, mut waited) = (cpu_time(), Duration::ZERO);
                     for n in 0..records {
-                        // Drops are counted below.
-                        black_box(buffer.log(black_box(&record))).ok();
-                        if n % 256 == 0 && is_half_full(&buffer) {
+                        one();
+                        if n % 256 == 0 && is_half_full(buffer) {
                             let before = cpu_time();
-                            while is_half_full(&buffer) {
+                            while is_half_full(buffer) {
                                 thread::yield_now();
                             }
                             waited += cpu_time() - before;
