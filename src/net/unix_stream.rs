@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
+use std::time::Duration;
 
 use rustix::net::sockopt::socket_peercred;
 use tokio::io::AsyncRead;
@@ -23,6 +24,9 @@ use tokio::io::Interest;
 use tokio::io::ReadBuf;
 use tokio::io::Ready;
 use tokio::io::unix::AsyncFd;
+
+/// How long to wait before trying to write again when the socket can not be watched.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One end of a connection over a unix socket.
 #[derive(Debug)]
@@ -44,8 +48,15 @@ impl UnixStream {
     }
 
     /// Waits until there is room to write.
+    ///
+    /// When the process has no descriptor left to watch with, it is time to look again after a pause: being slow at a
+    /// bad moment must not cost a client its connection.
     pub(super) async fn room(&self) -> io::Result<Ready> {
-        Ok(self.writer()?.writable().await?.ready())
+        let Ok(writer) = self.writer() else {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            return Ok(Ready::WRITABLE);
+        };
+        Ok(writer.writable().await?.ready())
     }
 
     /// Reads what is there; `WouldBlock` when nothing is.
