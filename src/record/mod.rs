@@ -229,7 +229,16 @@ impl<'a> Line<'a> {
 
     /// What prints as a text.
     pub fn display(&mut self, field: Field, value: impl fmt::Display) {
-        self.text(field, &value.to_string());
+        if !self.fits(field.key.len() + 2) {
+            return;
+        }
+        self.put(field.key.as_bytes());
+        self.put(b"\"");
+        let end = self.max.saturating_sub(TAIL + 1);
+        let mut text = Escaping { out: self.out, end };
+        // The only error is a full line.
+        self.cut |= fmt::write(&mut text, format_args!("{value}")).is_err();
+        self.put(b"\"");
     }
 
     /// A word of the program's own, which needs no escaping.
@@ -316,6 +325,19 @@ impl<'a> Line<'a> {
 
     fn put(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
+    }
+}
+
+/// Escapes what is printed straight into a record, up to the position `end`.
+struct Escaping<'a> {
+    out: &'a mut Vec<u8>,
+    end: usize,
+}
+
+impl fmt::Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.end.saturating_sub(self.out.len());
+        if escape_into(self.out, text, room) { Ok(()) } else { Err(fmt::Error) }
     }
 }
 
