@@ -147,6 +147,7 @@ fn ship(records: usize, producers: usize, flush_limit: usize) -> Duration {
         retry_max_interval: Duration::from_secs(1),
         periodic_flush: Some(Duration::from_millis(10)),
         max_line: 256 << 10,
+        replay_tail: 1 << 20,
         tls: None,
     };
     let buffer = logger::buffer(&config);

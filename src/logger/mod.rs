@@ -44,6 +44,7 @@ mod parcel;
 mod report;
 mod settings;
 mod stream;
+mod tail;
 mod transport;
 mod worker;
 
