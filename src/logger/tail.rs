@@ -260,7 +260,9 @@ mod tests {
 
     fn parcel(records: &[&str], now: Instant) -> Parcel {
         let buffer = Buffer::new(Limits { flush_limit: 1, drop_limit: 1 << 20, max_line: 1 << 20 });
-        records.iter().for_each(|record| drop(buffer.log(record.as_bytes()).unwrap()));
+        for record in records {
+            buffer.log(record.as_bytes()).unwrap();
+        }
         Parcel::new(buffer.take().unwrap(), now)
     }
 
