@@ -3,7 +3,8 @@
 //! The sink is a thread that reads and throws away. The raw loop is run with the kernel's own send buffer and with
 //! that of the logger (256 KiB); the ratios are against each of them, beside it in the same round. Three threads are
 //! busy here where the raw loop has two, so on two cores the CPU time tells more than the wall time. Producers slow down when half the buffer is full, so nothing is
-//! dropped. Rounds of both kinds take turns, so that a noisy neighbour hits both.
+//! dropped. Rounds of both kinds take turns, so that a noisy neighbour hits both. Each row is there
+//! with the default replay tail and without one.
 
 #![expect(
     clippy::unwrap_used,
@@ -42,14 +43,23 @@ fn main() {
         "{:<40} {:>12} {:>8} {:>12} {:>8} {:>8}",
         "", "lines/s", "MB/s", "CPU ns/line", "x raw", "x 256K"
     );
-    let rows = [(1, 4096), (2, 4096), (1, BLOCK), (2, BLOCK)];
+    let rows = [
+        (1, 4096, TAIL),
+        (1, 4096, 0),
+        (2, 4096, TAIL),
+        (2, 4096, 0),
+        (1, BLOCK, TAIL),
+        (1, BLOCK, 0),
+        (2, BLOCK, TAIL),
+        (2, BLOCK, 0),
+    ];
     let (mut raw, mut raw_small) = (Vec::new(), Vec::new());
     let mut shipped = vec![(Vec::new(), Vec::new()); rows.len()];
     for _ in 0..ROUNDS {
-        for ((producers, flush_limit), (costs, ratios)) in rows.iter().zip(&mut shipped) {
+        for ((producers, flush_limit, tail), (costs, ratios)) in rows.iter().zip(&mut shipped) {
             let base = measure(|| write_raw(records, None));
             let base_small = measure(|| write_raw(records, Some(SEND_BUFFER)));
-            let cost = measure(|| ship(records, *producers, *flush_limit));
+            let cost = measure(|| ship(records, *producers, *flush_limit, *tail));
             raw.push(base);
             raw_small.push(base_small);
             costs.push(cost);
@@ -59,9 +69,10 @@ fn main() {
     }
     row("raw 64 KiB writes", &raw, records, &[]);
     row("raw, send buffer 256 KiB", &raw_small, records, &[]);
-    for ((producers, flush_limit), (costs, ratios)) in rows.into_iter().zip(shipped) {
+    for ((producers, flush_limit, tail), (costs, ratios)) in rows.into_iter().zip(shipped) {
         let (to_raw, to_small): (Vec<_>, Vec<_>) = ratios.into_iter().unzip();
-        let name = format!("logger, {producers} producer(s), flush_limit {flush_limit}");
+        let tail = if tail == 0 { ", no tail" } else { "" };
+        let name = format!("{producers} producer(s), flush_limit {flush_limit}{tail}");
         row(&name, &costs, records, &[median(to_raw), median(to_small)]);
     }
 }
@@ -135,7 +146,7 @@ fn write_raw(records: usize, send_buffer: Option<usize>) -> Duration {
     begin.elapsed()
 }
 
-fn ship(records: usize, producers: usize, flush_limit: usize) -> Duration {
+fn ship(records: usize, producers: usize, flush_limit: usize, replay_tail: usize) -> Duration {
     let (port, reader) = sink(records * RECORD);
     let config = config::Logger {
         target: Target::Tcp(HostPort { host: "127.0.0.1".to_owned(), port }),
@@ -147,6 +158,7 @@ fn ship(records: usize, producers: usize, flush_limit: usize) -> Duration {
         retry_max_interval: Duration::from_secs(1),
         periodic_flush: Some(Duration::from_millis(10)),
         max_line: 256 << 10,
+        replay_tail,
         tls: None,
     };
     let buffer = logger::buffer(&config);
@@ -180,4 +192,5 @@ fn produce(buffer: &Buffer, records: usize) {
 }
 
 const LIMIT: usize = 8 << 20;
+const TAIL: usize = 1 << 20;
 const SEND_BUFFER: usize = 256 << 10;

@@ -282,6 +282,7 @@ fn watch(metrics: &Metrics, buffer: &Arc<Buffer>, logger: &Logger) {
             flushes_failed: shipper.flushes_failed,
             retries: shipper.retries,
             reconnects: shipper.reconnects,
+            resent: shipper.resent,
             connected: shipper.connected,
         }
     });

@@ -44,11 +44,31 @@ impl Chunk {
     #[must_use]
     pub fn record(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)? as usize;
-        let start = match index.checked_sub(1) {
-            Some(before) => *self.ends.get(before)? as usize,
+        self.bytes.get(self.offset(index)..end)
+    }
+
+    /// Takes in the records of `other` from record `first` on, if that needs no allocation of bytes.
+    #[must_use]
+    pub fn absorb(&mut self, other: &Self, first: usize) -> bool {
+        let start = other.offset(first);
+        let bytes = other.bytes.get(start..).unwrap_or_default();
+        if !self.fits(bytes.len()) {
+            return false;
+        }
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        let moved = |end: &u32| u32::try_from(before + *end as usize - start).unwrap_or(u32::MAX);
+        self.ends.extend(other.ends.get(first..).unwrap_or_default().iter().map(moved));
+        true
+    }
+
+    /// Where record `index` begins; the length of the chunk for any behind the last.
+    #[must_use]
+    pub fn offset(&self, index: usize) -> usize {
+        match index.checked_sub(1) {
+            Some(before) => self.ends.get(before).map_or(self.bytes.len(), |end| *end as usize),
             None => 0,
-        };
-        self.bytes.get(start..end)
+        }
     }
 
     /// True when `len` more bytes need no allocation.
@@ -90,6 +110,21 @@ mod tests {
         assert_eq!(chunk.ends(), [2, 5, 6]);
         let records: Vec<_> = (0..4).map(|n| chunk.record(n)).collect();
         assert_eq!(records, [Some(&b"a\n"[..]), Some(b"bcd"), Some(b"e"), None]);
+    }
+
+    #[test]
+    fn a_chunk_takes_in_another_as_far_as_it_has_room() {
+        let chunk = |capacity, records: &[&str]| {
+            let mut chunk = Chunk::with_capacity(capacity);
+            records.iter().for_each(|record| chunk.push(record.as_bytes()));
+            chunk
+        };
+        let mut first = chunk(8, &["ab"]);
+        assert!(!first.absorb(&chunk(8, &["1234567"]), 0), "it would have to grow");
+        assert!(first.absorb(&chunk(8, &["123", "45", "6"]), 1));
+        assert_eq!((first.bytes(), first.ends()), (&b"ab456"[..], &[2, 4, 5][..]));
+        assert!(first.absorb(&chunk(8, &["x"]), 1), "nothing of it");
+        assert_eq!([0, 1, 2, 3, 9].map(|index| first.offset(index)), [0, 2, 4, 5, 5]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn logger(read: Reader<'_>) -> Logger {
     );
     let retry_interval =
         read.duration("logger.retry_interval", Bare::Milliseconds, "would retry without a pause");
+    let max_line = max_line(read, drop_limit);
     Logger {
         target: target(read),
         flush_limit,
@@ -39,7 +40,8 @@ pub(super) fn logger(read: Reader<'_>) -> Logger {
         retry_interval,
         retry_max_interval: retry_max_interval(read, retry_interval),
         periodic_flush: periodic_flush(read),
-        max_line: max_line(read, drop_limit),
+        max_line,
+        replay_tail: replay_tail(read, max_line),
         tls: tls(read),
     }
 }
@@ -156,6 +158,25 @@ fn max_line(read: Reader<'_>, drop_limit: usize) -> usize {
         "raise drop_limit or lower max_line",
     );
     longest
+}
+
+/// The default follows a longer `max_line`; a written value does not.
+fn replay_tail(read: Reader<'_>, max_line: usize) -> usize {
+    let key = "logger.replay_tail";
+    let bytes = if read.is_off(key) { 0 } else { read.size(key, 0..=SIZE_MAX) };
+    if !read.is_set(key) {
+        return bytes.max(max_line);
+    }
+    read.relation(
+        &[key, "logger.max_line"],
+        bytes == 0 || bytes >= max_line,
+        "\"replay_tail\" is below max_line, so the longest lines could not be sent again",
+        "raise replay_tail, lower max_line, or write \"off\"",
+    );
+    if bytes > 0 && read.text("logger.sock_type") == "udp" {
+        read.notice(key, "without effect: what was sent in datagrams is not sent again");
+    }
+    bytes
 }
 
 fn tls(read: Reader<'_>) -> Option<Tls> {

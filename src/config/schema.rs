@@ -93,6 +93,7 @@ pub(super) const KEYS: &[Key] = &[
     live("logger", "format", Kind::Text),
     live("logger", "overflow", Kind::Text),
     live("logger", "max_line", Kind::Scalar),
+    live("logger", "replay_tail", Kind::Scalar),
     restart("ingest", "listen", Kind::List),
     restart("ingest", "receive_buffer", Kind::Scalar),
     live("gateway", "login_timeout", Kind::Scalar),

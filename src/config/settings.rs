@@ -127,6 +127,9 @@ pub struct Logger {
     pub periodic_flush: Option<Duration>,
     /// The longest line; what is longer is cut and marked. Never more than `drop_limit`.
     pub max_line: usize,
+    /// How many of the bytes sent last are kept, to be sent again when a stream breaks; 0 is none. Not below
+    /// `max_line` otherwise.
+    pub replay_tail: usize,
     /// TLS to the log server, if it is on.
     pub tls: Option<Tls>,
 }

@@ -16,6 +16,8 @@ pub(super) enum Complaint {
     Closed,
     /// Records were dropped.
     Dropped(DropCause),
+    /// Records were sent again.
+    Resent,
     /// Not a complaint but its end: lines flow again.
     Recovered,
 }
@@ -36,7 +38,7 @@ impl Complaint {
     /// Every complaint that is still true when it is told later.
     fn lasting() -> impl Iterator<Item = Self> {
         let dropped = DropCause::ALL.into_iter().map(Self::Dropped);
-        [Self::Unreachable, Self::Broken, Self::Closed].into_iter().chain(dropped)
+        [Self::Unreachable, Self::Broken, Self::Closed, Self::Resent].into_iter().chain(dropped)
     }
 
     fn slot(self) -> usize {
@@ -45,7 +47,8 @@ impl Complaint {
             Self::Broken => 1,
             Self::Closed => 2,
             Self::Recovered => 3,
-            Self::Dropped(cause) => 4 + cause as usize,
+            Self::Resent => 4,
+            Self::Dropped(cause) => 5 + cause as usize,
         }
     }
 }
@@ -81,7 +84,7 @@ impl Slot {
 /// The least time between two lines about one cause.
 const QUIET: Duration = Duration::from_secs(10);
 
-const SLOTS: usize = 4 + DropCause::ALL.len();
+const SLOTS: usize = 5 + DropCause::ALL.len();
 
 #[cfg(test)]
 mod tests {

@@ -4,10 +4,12 @@ use std::io;
 
 use crate::buffer::DropCause;
 use crate::buffer::Outcome;
+use crate::clock;
 use crate::logger::FlushError;
 use crate::logger::complaints::Complaint;
 use crate::logger::orders::Rank;
 use crate::logger::parcel::Parcel;
+use crate::logger::tail::Ending;
 use crate::logger::transport::Transport;
 use crate::logger::worker::Shipper;
 use crate::logger::worker::describe;
@@ -42,7 +44,7 @@ impl Shipper {
     pub(super) async fn flush(&mut self) -> End {
         let waiting = self.orders.take_waiting();
         let mut effort = Effort { left: self.buffer.begin_flush(), sent: 0, retries: 0 };
-        let had_work = effort.left > 0;
+        let had_work = self.has_work(&effort);
         let failure = loop {
             match self.attempt(&mut effort).await {
                 Ok(()) => break None,
@@ -52,7 +54,7 @@ impl Shipper {
                 }
                 Err(Setback::Send { error, kept: true }) => {
                     // The connection had died since the last flush. That costs no try.
-                    self.lose_line();
+                    self.lose_line(Ending::of(&error));
                     self.complain(Complaint::Closed, 1, &error);
                     self.spare_the_server().await;
                 }
@@ -82,19 +84,20 @@ impl Shipper {
 
     /// One try: connects if need be and sends until the work is done.
     async fn attempt(&mut self, effort: &mut Effort) -> Result<(), Setback> {
-        if effort.left == 0 {
+        if !self.has_work(effort) {
             return Ok(());
         }
         let kept = self.line.is_some();
         if !kept {
             self.connect().await?;
         }
-        while effort.left > 0 {
+        while self.has_work(effort) {
             if !self.draining && self.orders.urgent() {
                 return Err(Setback::Interrupted);
             }
             if self.parcel.is_none() {
-                self.parcel = self.buffer.take().map(Parcel::new);
+                let now = clock::now();
+                self.parcel = self.tail.next(now).or_else(|| Some(Parcel::new(self.buffer.take()?, now)));
             }
             let (Some(line), Some(parcel)) = (&mut self.line, &mut self.parcel) else { return Ok(()) };
             let stream = matches!(line, Transport::Stream(_));
@@ -119,6 +122,11 @@ impl Shipper {
         Ok(())
     }
 
+    /// True while something is to be sent, for the first time or again.
+    fn has_work(&self, effort: &Effort) -> bool {
+        effort.left > 0 || self.tail.owes() || self.parcel.as_ref().is_some_and(Parcel::repeats)
+    }
+
     async fn connect(&mut self) -> Result<(), Setback> {
         let connect = Transport::connect(&self.settings.destination, self.settings.timeout);
         let line = if self.draining {
@@ -130,7 +138,9 @@ impl Shipper {
                 line = connect => line,
             }
         };
-        self.line = Some(line.map_err(Setback::Connect)?);
+        let line = line.map_err(Setback::Connect)?;
+        self.tail.begin(matches!(line, Transport::Stream(_)));
+        self.line = Some(line);
         self.flushes_carried = 0;
         self.report.change(|stats| {
             stats.reconnects += u64::from(stats.connects > 0);
@@ -151,7 +161,12 @@ impl Shipper {
         if parcel.is_done()
             && let Some(parcel) = self.parcel.take()
         {
-            self.buffer.recycle(parcel.into_chunk());
+            let Self { buffer, tail, .. } = self;
+            tail.keep(parcel, clock::now(), &mut |chunk| buffer.recycle(chunk));
+        }
+        if !settled.resent.is_zero() {
+            self.report.change(|stats| stats.resent += settled.resent);
+            self.tell_resent(settled.resent.records);
         }
         if !settled.sent.is_zero() {
             (self.on_room)();
@@ -160,7 +175,10 @@ impl Shipper {
 
     /// Notes a failed try; the text of the failed flush if it was the last one.
     fn set_back(&mut self, setback: &Setback, effort: &mut Effort) -> Option<String> {
-        self.lose_line();
+        self.lose_line(match setback {
+            Setback::Send { error, .. } => Ending::of(error),
+            Setback::Interrupted | Setback::Connect(_) => Ending::Ours,
+        });
         self.failures = self.failures.saturating_add(1);
         let retries = effort.retries;
         let (complaint, error, text) = match setback {

@@ -7,6 +7,9 @@
 //!
 //! ```text
 //! log() ──> Buffer ──chunks──> Shipper ──> Transport: tcp | unix, plain or TLS; udp | unixgram
+//!                              │ ^
+//!     sent last on a stream    v │ first on the next stream
+//!                              Tail
 //! flush(), reload(), shutdown() ──orders──> Shipper ──report──> stats(), last_error()
 //! ```
 //!
@@ -22,19 +25,23 @@
 //! kept connection that died since the last flush is replaced without costing a try. A connection that dies again
 //! and again after one flush is opened with the same pauses, because it may swallow what it is fed.
 //!
-//! **What is sent twice or not at all.** A broken stream is continued on a new one from the start of the record
-//! that was cut; the receiver of the old one sees a cut last line. With TLS up to one chunk (64 KiB) may arrive
-//! twice. A record is counted as sent when the kernel took its last byte: there is no acknowledgement, so what the
-//! two kernels hold when the log server dies is lost, and nobody can count it. A datagram is one record; one that
-//! is too large is dropped with the cause `datagram`.
+//! **What is sent twice or not at all.** A record is counted as sent when the kernel took its last byte: there is no
+//! acknowledgement. What the kernel did not take is certainly not delivered, and goes on where it was, a cut record
+//! from its start; the receiver of the old stream sees a cut last line. What the kernel took may be anywhere up to
+//! the log server's hands. So when a stream ends in doubt, the next one begins with the last `replay_tail` bytes of
+//! it, without waiting for a new record to come: a death costs duplicates, counted as resent and not as sent, instead
+//! of lines. The module `tail` says which ends leave doubt and what is too old. Lost without notice is what goes
+//! beyond that: what a dying log server had not used before the last `replay_tail` bytes, and what one had not used
+//! whose connection ended in good order, by us or idle. Without a tail, with TLS up to one chunk (64 KiB) may arrive
+//! twice. A datagram is one record and is never sent again; one that is too large is dropped with the cause `datagram`.
 //!
-//! **Limits.** Queued bytes: `drop_limit`. The kernel's send buffer on TCP: 256 KiB. Wishes: one of a kind. Its own
-//! complaints go to the tracing target `pillion::logger`, at most one line per cause in ten seconds; they must not
-//! be fed back into it.
+//! **Limits.** Queued bytes: `drop_limit`. Sent bytes that are kept: `replay_tail`, in up to twice that memory. The
+//! kernel's send buffer on TCP: 256 KiB. Wishes: one of a kind. Its own complaints go to the tracing target
+//! `pillion::logger`, at most one line per cause in ten seconds; they must not be fed back into it.
 //!
 //! **How it stops.** [`Logger::shutdown`] tells the shipper to send what is left, with the usual tries, within a
-//! time. What is left then is dropped and counted with the cause `exit`, and so is what comes later. A crash of the
-//! process loses what is queued.
+//! time, and again what is in doubt by then. What is left then is dropped and counted with the cause `exit`, and so
+//! is what comes later. A crash of the process loses what is queued.
 
 mod complaints;
 mod datagram;
@@ -44,6 +51,7 @@ mod parcel;
 mod report;
 mod settings;
 mod stream;
+mod tail;
 mod transport;
 mod worker;
 

@@ -1,35 +1,62 @@
 //! A chunk on its way to the log server: which records are through, and where a new connection has to start.
 
+use std::time::Instant;
+
 use crate::buffer::Chunk;
 use crate::buffer::Tally;
 
 /// A chunk and how far it got.
 ///
 /// A record is through when its last byte was taken. What a broken connection cut is sent again from the start of
-/// that record; records before it are not sent twice.
+/// that record. Records before it are sent again only as far as they belong to the replay tail.
 #[derive(Debug)]
 pub(super) struct Parcel {
     chunk: Chunk,
+    /// The first record that is this connection's business.
+    start: usize,
     /// Bytes taken on the present connection, always from the start of a record on.
     taken: usize,
-    /// Records and bytes that were reported by [`Self::settle`].
+    /// Records that were reported by [`Self::settle`], on the present connection.
     settled: usize,
-    settled_bytes: usize,
+    /// Records that were ever reported: any of them that is sent from now on is sent again.
+    counted: usize,
     /// Part of what is taken but not settled: passed over, not sent.
     skipped: Tally,
+    /// The same among the records that are sent again.
+    skipped_again: Tally,
+    /// When the present connection was first offered it.
+    offered: Instant,
+    /// Connections that took some of it and were then closed in good order.
+    closes: u32,
 }
 
 /// What became of records since the last time it was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
+    /// Sent for the first time.
     pub(super) sent: Tally,
+    /// Sent before, and now on another connection.
+    pub(super) resent: Tally,
+    /// Passed over.
     pub(super) skipped: Tally,
 }
 
 impl Parcel {
-    pub(super) fn new(chunk: Chunk) -> Self {
-        Self { chunk, taken: 0, settled: 0, settled_bytes: 0, skipped: Tally::default() }
+    pub(super) fn new(chunk: Chunk, now: Instant) -> Self {
+        Self {
+            chunk,
+            start: 0,
+            taken: 0,
+            settled: 0,
+            counted: 0,
+            skipped: Tally::default(),
+            skipped_again: Tally::default(),
+            offered: now,
+            closes: 0,
+        }
     }
+
+    // === On a connection ===
 
     /// The bytes that were not taken yet.
     pub(super) fn rest(&self) -> &[u8] {
@@ -48,27 +75,23 @@ impl Parcel {
 
     /// The next record can not be sent: it is passed over.
     pub(super) fn skip_record(&mut self) {
+        let index = self.through();
         let Some(len) = self.next_record().map(<[u8]>::len) else { return };
         self.advance(len);
-        self.skipped += Tally::one(len);
+        let skipped = if index < self.counted { &mut self.skipped_again } else { &mut self.skipped };
+        *skipped += Tally::one(len);
     }
 
     /// The records that are through since the last call.
     pub(super) fn settle(&mut self) -> Settled {
-        let through = self.through();
-        let end = match through.checked_sub(1).and_then(|last| self.chunk.ends().get(last)) {
-            Some(end) => *end as usize,
-            None => 0,
-        };
-        let all = Tally::new(through - self.settled, end - self.settled_bytes);
+        let (from, to) = (self.settled, self.through());
+        let known = self.counted.clamp(from, to);
         let skipped = std::mem::take(&mut self.skipped);
-        (self.settled, self.settled_bytes) = (through, end);
-        Settled { sent: all.without(skipped), skipped }
-    }
-
-    /// The connection is gone: the record that was cut starts again.
-    pub(super) fn rewind(&mut self) {
-        self.taken = self.settled_bytes;
+        let resent = self.span(from, known).without(std::mem::take(&mut self.skipped_again));
+        let sent = self.span(known, to).without(skipped);
+        self.settled = to;
+        self.counted = self.counted.max(to);
+        Settled { sent, resent, skipped }
     }
 
     /// True when every record is through and settled.
@@ -76,9 +99,81 @@ impl Parcel {
         self.settled == self.chunk.records()
     }
 
-    /// What is not through: all records from the next one to settle.
+    /// True while the next record is one that is sent again.
+    pub(super) fn repeats(&self) -> bool {
+        self.settled < self.counted
+    }
+
+    /// True when the present connection took some of it.
+    pub(super) fn is_begun(&self) -> bool {
+        self.taken > self.chunk.offset(self.start)
+    }
+
+    /// What never was through: all records from the next one to count.
     pub(super) fn unsettled(&self) -> Tally {
-        Tally::new(self.chunk.records() - self.settled, self.chunk.bytes().len() - self.settled_bytes)
+        self.span(self.counted, self.chunk.records())
+    }
+
+    pub(super) fn offered(&self) -> Instant {
+        self.offered
+    }
+
+    // === Between two connections ===
+
+    /// What was through on this connection or before it, and is sent again by the next one after a rewind.
+    pub(super) fn repeatable(&self) -> Tally {
+        self.span(self.start, self.counted)
+    }
+
+    /// The connection is gone: the next one starts with the first record that is its business.
+    pub(super) fn rewind(&mut self) {
+        self.settled = self.start;
+        self.taken = self.chunk.offset(self.start);
+        (self.skipped, self.skipped_again) = (Tally::default(), Tally::default());
+    }
+
+    /// What the connection took is not sent again: the next one starts with the record that was cut.
+    pub(super) fn forget_taken(&mut self) {
+        self.start = self.settled;
+        self.closes = 0;
+        self.rewind();
+    }
+
+    /// Gives up the repetition of its first records, of at least `bytes` bytes or all that are repeatable.
+    pub(super) fn shed(&mut self, bytes: u64) -> Tally {
+        let goal = (self.chunk.offset(self.start) as u64).saturating_add(bytes);
+        let repeatable = self.chunk.ends().get(self.start..self.counted).unwrap_or_default();
+        let shed = repeatable.partition_point(|end| u64::from(*end) < goal) + 1;
+        let start = (self.start + shed).min(self.counted);
+        let tally = self.span(self.start, start);
+        self.start = start;
+        tally
+    }
+
+    /// True when there is nothing in it for any connection.
+    pub(super) fn is_spent(&self) -> bool {
+        self.start == self.chunk.records()
+    }
+
+    /// One more connection closed in good order after it took some of this; how many that makes.
+    pub(super) fn note_close(&mut self) -> u32 {
+        self.closes = self.closes.saturating_add(1);
+        self.closes
+    }
+
+    /// Offers it to another connection.
+    pub(super) fn offer(&mut self, now: Instant) {
+        self.offered = now;
+    }
+
+    /// Takes in another parcel whose records are all through as well, if it has the room and the same past.
+    pub(super) fn absorb(&mut self, other: &Self) -> bool {
+        self.closes == other.closes && self.chunk.absorb(&other.chunk, other.start) && {
+            self.counted = self.chunk.records();
+            self.settled = self.counted;
+            self.taken = self.chunk.bytes().len();
+            true
+        }
     }
 
     /// The chunk, to be used again.
@@ -90,6 +185,10 @@ impl Parcel {
     fn through(&self) -> usize {
         let later = self.chunk.ends().get(self.settled..).unwrap_or_default();
         self.settled + later.partition_point(|end| *end as usize <= self.taken)
+    }
+
+    fn span(&self, from: usize, to: usize) -> Tally {
+        Tally::new(to - from, self.chunk.offset(to) - self.chunk.offset(from))
     }
 }
 
@@ -104,11 +203,11 @@ mod tests {
         for record in records {
             buffer.log(record.as_bytes()).unwrap();
         }
-        Parcel::new(buffer.take().unwrap())
+        Parcel::new(buffer.take().unwrap(), crate::clock::now())
     }
 
     fn sent(records: usize, bytes: usize) -> Settled {
-        Settled { sent: Tally::new(records, bytes), skipped: Tally::default() }
+        Settled { sent: Tally::new(records, bytes), ..Settled::default() }
     }
 
     #[test]
@@ -129,9 +228,39 @@ mod tests {
         let mut parcel = parcel(&["abc", "defg", "h"]);
         parcel.advance(5);
         assert_eq!(parcel.settle(), sent(1, 3));
-        parcel.rewind();
+        parcel.forget_taken();
         assert_eq!(parcel.rest(), b"defgh");
         assert_eq!(parcel.unsettled(), Tally::new(2, 5));
+        assert!(!parcel.repeats());
+    }
+
+    #[test]
+    fn what_is_sent_once_more_is_counted_as_resent_up_to_where_it_was_cut() {
+        let mut parcel = parcel(&["abc", "defg", "h"]);
+        parcel.advance(5);
+        parcel.settle();
+        parcel.rewind();
+        assert_eq!((parcel.rest(), parcel.unsettled()), (&b"abcdefgh"[..], Tally::new(2, 5)));
+        assert!(parcel.repeats() && !parcel.is_begun());
+        parcel.advance(8);
+        let resent = Tally::one(3);
+        assert_eq!(parcel.settle(), Settled { resent, ..sent(2, 5) });
+        assert!(parcel.is_done() && parcel.is_begun());
+    }
+
+    #[test]
+    fn records_are_given_up_whole_and_from_the_front() {
+        let mut parcel = parcel(&["abc", "defg", "h", "ij"]);
+        parcel.advance(8);
+        parcel.settle();
+        assert_eq!(parcel.shed(4), Tally::new(2, 7));
+        assert_eq!(parcel.repeatable(), Tally::one(1));
+        parcel.rewind();
+        assert_eq!(parcel.rest(), b"hij");
+        assert_eq!(parcel.shed(100), Tally::one(1), "what was never through is not given up");
+        parcel.rewind();
+        assert_eq!(parcel.rest(), b"ij");
+        assert!(!parcel.is_spent());
     }
 
     #[test]
@@ -140,7 +269,10 @@ mod tests {
         parcel.advance(3);
         parcel.skip_record();
         assert_eq!(parcel.next_record(), Some(&b"h"[..]));
-        assert_eq!(parcel.settle(), Settled { sent: Tally::one(3), skipped: Tally::one(4) });
+        assert_eq!(
+            parcel.settle(),
+            Settled { sent: Tally::one(3), skipped: Tally::one(4), ..Settled::default() }
+        );
         parcel.advance(1);
         assert_eq!(parcel.settle(), sent(1, 1));
         assert_eq!(parcel.next_record(), None);

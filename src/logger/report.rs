@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use crate::buffer::Tally;
+
 /// The shipper's side of the statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShipperStats {
@@ -17,6 +19,9 @@ pub struct ShipperStats {
     pub connects: u64,
     /// Connections opened after the first one.
     pub reconnects: u64,
+    /// Records of the replay tail that were sent again; they were counted as sent before, and are not counted so
+    /// again.
+    pub resent: Tally,
     /// True while a connection is open.
     pub connected: bool,
     /// The error of the last try that failed; it stays until the next one.

@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub(super) retries_max: Option<u32>,
     pub(super) backoff: Backoff,
     pub(super) periodic: Option<Duration>,
+    /// Bytes that are kept to be sent again.
+    pub(super) replay_tail: usize,
 }
 
 /// A log server.
@@ -43,6 +45,7 @@ impl Settings {
             retries_max: config.max_retry_times,
             backoff: Backoff::new(config.retry_interval.max(PAUSE_MIN), config.retry_max_interval),
             periodic: config.periodic_flush.map(|period| period.max(PAUSE_MIN)),
+            replay_tail: config.replay_tail,
         })
     }
 }

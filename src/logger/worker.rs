@@ -2,10 +2,12 @@
 
 use std::future::pending;
 use std::future::poll_fn;
+use std::future::ready;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 
@@ -26,6 +28,8 @@ use crate::logger::orders::Rank;
 use crate::logger::parcel::Parcel;
 use crate::logger::report::Report;
 use crate::logger::settings::Settings;
+use crate::logger::tail::Ending;
+use crate::logger::tail::Tail;
 use crate::logger::transport::Transport;
 
 /// The worker behind a [`Logger`]: it owns the connection and carries the records.
@@ -39,6 +43,7 @@ pub struct Shipper {
     /// Flushes that the present connection has carried.
     pub(super) flushes_carried: u32,
     pub(super) parcel: Option<Parcel>,
+    pub(super) tail: Tail,
     /// Failed tries since the last one that went well: how far the pauses have grown.
     pub(super) failures: u32,
     /// True from the order to stop on: nothing interrupts a flush any more.
@@ -55,6 +60,7 @@ impl Shipper {
             buffer: Arc::clone(&logger.buffer),
             orders: Arc::clone(&logger.orders),
             report: Arc::clone(&logger.report),
+            tail: Tail::new(settings.replay_tail),
             settings,
             on_room,
             line: None,
@@ -89,10 +95,11 @@ impl Shipper {
     /// Waits for the next thing to do.
     async fn wait(&mut self) -> Order {
         loop {
-            let Self { buffer, orders, periodic, line, .. } = self;
+            let Self { buffer, orders, periodic, line, tail, .. } = self;
             tokio::select! {
                 biased;
                 order = orders.next(Rank::Any) => return order,
+                () = ready(()), if tail.owes() => return Order::Flush,
                 () = poll_fn(|context| buffer.poll_due(context)) => {
                     self.linger().await;
                     return Order::Flush;
@@ -102,6 +109,8 @@ impl Shipper {
                         return Order::Flush;
                     }
                     self.tell_drops();
+                    let Self { buffer, tail, .. } = self;
+                    tail.expire(clock::now(), &mut |chunk| buffer.recycle(chunk));
                 }
                 error = closed(line) => self.note_close(&error).await,
             }
@@ -122,7 +131,7 @@ impl Shipper {
     }
 
     async fn note_close(&mut self, error: &io::Error) {
-        self.lose_line();
+        self.lose_line(Ending::of(error));
         self.complain(Complaint::Closed, 1, error);
         self.spare_the_server().await;
     }
@@ -145,6 +154,8 @@ impl Shipper {
             self.hang_up().await;
         }
         self.periodic = settings.periodic.map(every);
+        let Self { buffer, tail, .. } = self;
+        tail.set_limit(settings.replay_tail, &mut |chunk| buffer.recycle(chunk));
         self.settings = settings;
         self.failures = 0;
     }
@@ -156,13 +167,14 @@ impl Shipper {
         self.failures = 0;
         (self.on_room)();
         let drained = tokio::time::timeout(within, async {
-            while self.flush().await == End::Done && !self.buffer.stats().queued.is_zero() {}
-            self.hang_up().await;
+            self.drain().await;
         });
         if drained.await.is_err() {
             tracing::warn!(target: TARGET, "the time to send the last log lines is over");
         }
+        self.tell_owed();
         let cut = self.parcel.take().map_or_else(Tally::default, |parcel| parcel.unsettled());
+        let cut = cut + self.tail.unsent();
         self.buffer.release(Outcome::Dropped(DropCause::Exit), cut);
         let dropped = cut + self.buffer.close();
         if !dropped.is_zero() {
@@ -177,21 +189,37 @@ impl Shipper {
         self.orders.end(dropped);
     }
 
-    /// Ends the connection in good order.
-    async fn hang_up(&mut self) {
-        if let Some(line) = self.line.take() {
-            // The server may have gone first.
-            line.close(self.settings.timeout).await.ok();
+    /// Sends everything, and all of it again that a connection leaves in doubt which ends meanwhile.
+    async fn drain(&mut self) {
+        loop {
+            while self.flush().await == End::Done && !self.buffer.stats().queued.is_zero() {}
+            if self.line.is_none() || !self.hang_up().await {
+                return;
+            }
+            self.spare_the_server().await;
         }
-        self.lose_line();
     }
 
-    /// The connection is gone; what it cut starts again.
-    pub(super) fn lose_line(&mut self) {
+    /// Ends the connection in good order; true if it had ended before and left something to send again.
+    async fn hang_up(&mut self) -> bool {
+        let ending = match self.line.take() {
+            None => Ending::Ours,
+            Some(mut line) => match line.closed().now_or_never() {
+                Some(error) => Ending::of(&error),
+                None => {
+                    line.close(self.settings.timeout).await.map_or_else(|e| Ending::of(&e), |()| Ending::Ours)
+                }
+            },
+        };
+        self.lose_line(ending);
+        self.tail.owes()
+    }
+
+    /// The connection is gone; what it cut or left in doubt starts again.
+    pub(super) fn lose_line(&mut self, ending: Ending) {
         self.line = None;
-        if let Some(parcel) = &mut self.parcel {
-            parcel.rewind();
-        }
+        let Self { buffer, tail, parcel, .. } = self;
+        tail.end(parcel.take(), ending, clock::now(), &mut |chunk| buffer.recycle(chunk));
         self.report.change(|stats| stats.connected = false);
     }
 
@@ -214,6 +242,24 @@ impl Shipper {
     pub(super) fn complain(&mut self, complaint: Complaint, count: u64, error: &io::Error) {
         if let Some(count) = self.complaints.raise(complaint, count, clock::now()) {
             say(&self.settings, complaint, count, &describe(error));
+        }
+    }
+
+    /// Tells at the end of lines that could not be sent again.
+    fn tell_owed(&self) {
+        let owed = self.tail.owed();
+        if !owed.is_zero() {
+            let (to, records, bytes) = (&self.settings.destination, owed.records, owed.bytes);
+            tracing::warn!(
+                target: TARGET, destination = %to, records, bytes,
+                "log lines that the log server may not have read could not be sent again before the end"
+            );
+        }
+    }
+
+    pub(super) fn tell_resent(&mut self, records: u64) {
+        if let Some(count) = self.complaints.raise(Complaint::Resent, records, clock::now()) {
+            say(&self.settings, Complaint::Resent, count, "");
         }
     }
 
@@ -256,6 +302,12 @@ fn say(settings: &Settings, complaint: Complaint, count: u64, error: &str) {
         Complaint::Dropped(cause) => {
             let cause = cause.name();
             tracing::error!(target: TARGET, destination = %to, lines = count, cause, "log lines were dropped");
+        }
+        Complaint::Resent => {
+            tracing::info!(
+                target: TARGET, destination = %to, lines = count,
+                "log lines were sent again, because a connection ended and they may not have been read"
+            );
         }
         Complaint::Recovered => {
             tracing::info!(target: TARGET, destination = %to, "the log server takes lines again");

@@ -28,6 +28,8 @@ pub struct Shipping {
     pub retries: u64,
     /// Connections opened after the first one.
     pub reconnects: u64,
+    /// Records that were sent before and once more since, and are not counted as sent a second time.
+    pub resent: Tally,
     /// True while a connection is open.
     pub connected: bool,
 }
@@ -72,6 +74,7 @@ impl Collector for LogCollector {
         gauge(out, "pillion_logger_queued_records", "Records that wait", None, stats.queued.records)?;
         gauge(out, "pillion_logger_queued_size", "What waits", Some(&Unit::Bytes), stats.queued.bytes)?;
         let shipping = (self.shipping)();
+        tally(out, "resent", "sent again after a connection broke", shipping.resent)?;
         for (name, help, value) in [
             ("flushes", "Flushes that sent something", shipping.flushes),
             ("flushes_failed", "Flushes that gave up after the last retry", shipping.flushes_failed),

@@ -67,7 +67,7 @@ fn every_mistake_gets_its_message() {
         let expected = name.replace(".toml", ".txt");
         assert_eq!(lines(&said), texts.get(&expected).map_or("", String::as_str), "{name} and {expected}");
     }
-    assert_eq!(files.len(), 47);
+    assert_eq!(files.len(), 48);
     assert_eq!(texts.len(), 2 * files.len(), "each has its messages beside it");
 }
 
@@ -96,6 +96,7 @@ fn the_defaults_have_no_mistake_and_no_notice() {
     assert_eq!(config.logger.timeout, Duration::from_secs(1));
     assert_eq!(config.logger.max_retry_times, Some(3));
     assert_eq!(config.logger.periodic_flush, Some(Duration::from_secs(1)));
+    assert_eq!(config.logger.replay_tail, 1 << 20);
     assert_eq!(config.logger.tls, None);
     assert_eq!(config.gateway.routes.len(), 2);
     assert_eq!(config.auth.mode, AuthMode::None);
@@ -270,6 +271,14 @@ fn flush_limit_and_drop_limit_are_compared_with_their_defaults() {
     );
     let logger = valid("[logger]\ndrop_limit = 4097").logger;
     assert_eq!((logger.drop_limit, logger.max_line), (4097, 4097), "a smaller drop_limit lowers max_line");
+}
+
+#[test]
+fn the_replay_tail_can_be_off_and_follows_a_longer_line() {
+    let tail = |text: &str| valid(&format!("[logger]\n{text}")).logger.replay_tail;
+    assert_eq!([tail("replay_tail = 0"), tail("replay_tail = \"off\""), tail("replay_tail = false")], [0; 3]);
+    assert_eq!(tail("max_line = \"4MiB\""), 4 << 20);
+    assert_eq!(tail("replay_tail = \"8MiB\""), 8 << 20);
 }
 
 #[test]

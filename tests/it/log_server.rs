@@ -204,7 +204,7 @@ pub(crate) fn tcp_target(port: u16) -> Target {
     Target::Tcp(HostPort { host: "127.0.0.1".to_owned(), port })
 }
 
-/// The original's defaults, without the periodic flush, as in its own tests.
+/// The original's defaults, without the periodic flush, as in its own tests. It had no replay tail.
 pub(crate) fn config(target: Target) -> config::Logger {
     config::Logger {
         target,
@@ -216,6 +216,7 @@ pub(crate) fn config(target: Target) -> config::Logger {
         retry_max_interval: Duration::from_secs(30),
         periodic_flush: None,
         max_line: 256 * 1024,
+        replay_tail: 0,
         tls: None,
     }
 }

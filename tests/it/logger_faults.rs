@@ -49,7 +49,7 @@ fn quick(target: Target) -> config::Logger {
     }
 }
 
-async fn in_time<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.unwrap()
 }
 
@@ -308,12 +308,12 @@ async fn a_datagram_receiver_that_restarts_gets_the_lines_that_waited() {
 // === TLS ===
 
 /// An authority, with its certificate as a file.
-struct Authority {
+pub(crate) struct Authority {
     issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
-    fn new(file: &Path) -> Self {
+    pub(crate) fn new(file: &Path) -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         // Authorities are told apart by their names.
         params.distinguished_name.push(rcgen::DnType::CommonName, file.display().to_string());
@@ -331,7 +331,7 @@ impl Authority {
     }
 
     /// Accepts TLS for `name`, from clients with a certificate of `clients` if that is given.
-    fn acceptor(&self, name: &str, clients: Option<&CertificateDer<'static>>) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, name: &str, clients: Option<&CertificateDer<'static>>) -> TlsAcceptor {
         let (certificate, key) = self.issue(name);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -353,7 +353,7 @@ impl Authority {
     }
 }
 
-fn trusting(ca: &Path, name: &str) -> Option<Tls> {
+pub(crate) fn trusting(ca: &Path, name: &str) -> Option<Tls> {
     Some(Tls {
         verify: true,
         sni_host: Some(name.to_owned()),
@@ -579,7 +579,11 @@ async fn nothing_lies_stranded_after_a_burst() {
 async fn a_reload_moves_the_traffic_to_another_target_without_a_loss() {
     let folder = Folder::new();
     let servers = [LogServer::unix(&folder.path("a.sock")), LogServer::unix(&folder.path("b.sock"))];
-    let settings = |target: &Target| config::Logger { drop_limit: 64 << 20, ..config(target.clone()) };
+    let settings = |target: &Target| config::Logger {
+        drop_limit: 64 << 20,
+        replay_tail: 1 << 20,
+        ..config(target.clone())
+    };
     let (logger, buffer) = start(&settings(&servers[0].target));
     let producers = produce(&buffer, 4, 5000);
     let mut turn = 0;
