@@ -96,7 +96,7 @@ fn the_defaults_have_no_mistake_and_no_notice() {
     assert_eq!(config.logger.timeout, Duration::from_secs(1));
     assert_eq!(config.logger.max_retry_times, Some(3));
     assert_eq!(config.logger.periodic_flush, Some(Duration::from_secs(1)));
-    assert_eq!(config.logger.replay_tail, 1 << 20);
+    assert_eq!(config.logger.replay_tail, 8 << 20);
     assert_eq!(config.logger.tls, None);
     assert_eq!(config.gateway.routes.len(), 2);
     assert_eq!(config.auth.mode, AuthMode::None);
@@ -277,8 +277,8 @@ fn flush_limit_and_drop_limit_are_compared_with_their_defaults() {
 fn the_replay_tail_can_be_off_and_follows_a_longer_line() {
     let tail = |text: &str| valid(&format!("[logger]\n{text}")).logger.replay_tail;
     assert_eq!([tail("replay_tail = 0"), tail("replay_tail = \"off\""), tail("replay_tail = false")], [0; 3]);
-    assert_eq!(tail("max_line = \"4MiB\""), 4 << 20);
-    assert_eq!(tail("replay_tail = \"8MiB\""), 8 << 20);
+    assert_eq!(tail("max_line = \"16MiB\""), 16 << 20);
+    assert_eq!(tail("replay_tail = \"2MiB\""), 2 << 20);
 }
 
 #[test]
