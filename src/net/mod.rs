@@ -16,8 +16,8 @@ mod slot;
 mod socket_file;
 mod stream;
 pub mod tls;
-mod verify;
 mod unix_stream;
+mod verify;
 
 pub use inherit::inherited;
 pub use listen::Datagram;
