@@ -2,9 +2,11 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::LAST_CALL;
+use super::drops::Drops;
 use super::intake::Intake;
 use crate::clock;
 use crate::net::Datagram;
@@ -35,7 +37,7 @@ pub(super) fn warn_of_small_buffer(socket: &Datagram, wanted: usize) {
 }
 
 /// Takes datagrams in until the tasks are stopped.
-pub(super) async fn receive(socket: Datagram, intake: Intake, tasks: Tasks) {
+pub(super) async fn receive(socket: Datagram, drops: Option<Arc<Drops>>, intake: Intake, tasks: Tasks) {
     let mut intake = intake;
     let mut buffer = vec![0; DATAGRAM_MAX];
     let mut stopping = pin!(tasks.stopping());
@@ -59,6 +61,9 @@ pub(super) async fn receive(socket: Datagram, intake: Intake, tasks: Tasks) {
             tracing::warn!(address = %socket.address(), %error, "could not receive the last log lines");
             break;
         }
+    }
+    if let Some(drops) = drops {
+        drops.last();
     }
 }
 

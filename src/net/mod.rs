@@ -9,6 +9,7 @@
 //! start replaces it.
 
 pub mod dial;
+mod drops;
 pub mod http;
 mod inherit;
 mod listen;
@@ -17,6 +18,7 @@ mod socket_file;
 mod stream;
 pub mod tls;
 
+pub use drops::DropCount;
 pub use inherit::inherited;
 pub use listen::Datagram;
 pub use listen::Listener;
