@@ -19,6 +19,7 @@ test: deps-test ## Run every check and every test
 bench: ## Measure, each figure against a baseline of the same run
 	$(CARGO) bench --locked --bench log
 	$(CARGO) bench --locked --bench ship
+	$(CARGO) bench --locked --bench ingest
 	$(CARGO) bench --locked --bench fanout
 
 deps: deps-run deps-test ## Install what running and testing need
