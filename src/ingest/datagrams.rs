@@ -1,4 +1,8 @@
 //! Reads datagrams, as many as there are each time the socket wakes us.
+//!
+//! One call of the kernel takes one datagram. `recvmmsg` takes several, but is in none of the crates that we build
+//! on; a trial with one that has it (UDP loopback, 330 bytes, 32 at a time) needed 0.40 to 0.55 µs per datagram, and
+//! so did `recv`: copying and the sender's part cost far more than the calls do.
 
 use std::io;
 use std::pin::pin;
