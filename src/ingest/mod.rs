@@ -28,7 +28,8 @@
 //! kernel and the log buffer hold.
 //!
 //! **Stop.** Connections that wait are still accepted, and every socket is read until it is silent for
-//! [`LAST_CALL`]; unfinished lines are taken as they are.
+//! [`LAST_CALL`]; unfinished lines are taken as they are. Unix streams and their listeners refuse what comes after the
+//! stop, so that a sender sees a failed write for exactly what was not taken, and can send it to the next process.
 
 mod counts;
 mod datagrams;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::net::UdpSocket;
 use tokio::net::UnixDatagram;
 use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 use super::Error;
 use super::Peer;
@@ -97,6 +98,27 @@ impl Listener {
                 Address::Unix(at.and_then(|at| at.as_pathname().map(Path::to_owned)).unwrap_or_default())
             }
             Self::Tcp(listener) => Address::Tcp(host_port(listener.local_addr().ok())),
+        }
+    }
+
+    /// Takes no further unix connections; [`Self::accept_waiting`] gives those that wait, and [`Self::accept`] must not
+    /// be called any more. TCP connections that wait would be cut, so there nothing happens.
+    pub fn refuse(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(_, listener) => Ok(rustix::net::shutdown(listener, rustix::net::Shutdown::Read)?),
+            Self::Tcp(_) => Ok(()),
+        }
+    }
+
+    /// A unix connection that waited when further ones were refused; `None` when there is none, and for TCP.
+    pub fn accept_waiting(&self) -> io::Result<Option<Stream>> {
+        let Self::Unix(_, listener) = self else { return Ok(None) };
+        // The runtime takes a refusing listener for ready for ever, and would wait in vain without a pause.
+        let flags = rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC;
+        match rustix::net::accept_with(listener, flags) {
+            Ok(socket) => Ok(Some(Stream::Unix(UnixStream::from_std(socket.into())?))),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -248,7 +270,7 @@ mod tests {
         let path = directory.path().join("x.sock");
         let listener = bind_stream(&Address::Unix(path.clone()), 0o600).unwrap();
         assert_eq!(listener.address(), Address::Unix(path.clone()));
-        let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let mut client = UnixStream::connect(&path).await.unwrap();
         let (mut stream, peer) = listener.accept().await.unwrap();
         assert_eq!(peer, Peer::Unix { pid: i32::try_from(std::process::id()).ok() });
         let slices = [io::IoSlice::new(b"he"), io::IoSlice::new(b"llo")];
@@ -307,7 +329,7 @@ mod tests {
         let path = directory.path().join("x.sock");
         let given = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let listener = Listener::inherit(given.into()).unwrap();
-        let _client = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let _client = UnixStream::connect(&path).await.unwrap();
         assert!(matches!(listener.accept().await.unwrap(), (Stream::Unix(_), Peer::Unix { .. })));
         drop(listener);
         assert!(path.exists());

@@ -256,3 +256,31 @@ async fn a_burst_of_kernel_drops_is_told_of_in_the_log_with_its_number_and_the_r
     assert!(told[0]["message"].as_str().unwrap().contains("\"ingest.receive_buffer\""));
     assert_eq!(told[0]["labels.dropped"], (500 - taken).to_string(), "{told:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_sender_on_a_unix_stream_knows_exactly_what_was_not_taken_at_the_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let bench = Bench::start(&[&format!("unix:{}", path.display())]);
+    let (under_way, told) = tokio::sync::oneshot::channel();
+    let sender = std::thread::spawn(move || {
+        let mut under_way = Some(under_way);
+        let mut taken = 0_usize;
+        // Some lines a connection, so that the stop also meets connections that nobody has accepted.
+        'end: while let Ok(mut stream) = std::os::unix::net::UnixStream::connect(&path) {
+            for _ in 0..3 {
+                if std::io::Write::write(&mut stream, b"a line\n").is_err() {
+                    break 'end;
+                }
+                taken += 1;
+            }
+            if taken > 3000 {
+                under_way.take().map(|under_way| under_way.send(()));
+            }
+        }
+        taken
+    });
+    told.await.unwrap();
+    let records = bench.records().await.len();
+    assert_eq!(sender.join().unwrap(), records);
+}
