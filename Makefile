@@ -28,7 +28,8 @@ deps-run:
 	@tests/install.sh nginx=nginx openssl=openssl
 
 deps-test:
-	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm
+	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm \
+		/usr/lib/nginx/modules/ngx_http_lua_module.so=libnginx-mod-http-lua
 	@npm --prefix tests/sdk ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 clean: ## Remove what was built

@@ -14,6 +14,7 @@ mod log_server;
 mod logger_conformance;
 mod logger_faults;
 mod login;
+mod lua;
 mod nginx;
 mod operations;
 mod ops_elastic;
