@@ -19,6 +19,7 @@ test: deps-test ## Run every check and every test
 bench: ## Measure, each figure against a baseline of the same run
 	$(CARGO) bench --locked --bench log
 	$(CARGO) bench --locked --bench ship
+	$(CARGO) bench --locked --bench ingest
 	$(CARGO) bench --locked --bench fanout
 
 deps: deps-run deps-test ## Install what running and testing need
@@ -27,7 +28,8 @@ deps-run:
 	@tests/install.sh nginx=nginx openssl=openssl
 
 deps-test:
-	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm curl=curl systemd-analyze=systemd
+	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm curl=curl systemd-analyze=systemd \
+		/usr/lib/nginx/modules/ngx_http_lua_module.so=libnginx-mod-http-lua
 	@npm --prefix tests/sdk ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 clean: ## Remove what was built

@@ -1,12 +1,17 @@
 #!/bin/sh
-# install.sh PROGRAM=PACKAGE ...: installs the Debian packages of the programs that this machine lacks.
+# install.sh WHAT=PACKAGE ...: installs the Debian packages of what this machine lacks. WHAT is a program, or, for a
+# package that brings none, the path of a file that it brings.
 set -eu
 
 # Debian keeps nginx in a directory that only root has in its PATH.
 PATH=$PATH:/usr/sbin:/sbin
 missing=
 for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null 2>&1 || missing="$missing ${pair#*=}"
+    what=${pair%%=*}
+    case $what in
+        /*) [ -e "$what" ] ;;
+        *) command -v "$what" >/dev/null 2>&1 ;;
+    esac || missing="$missing ${pair#*=}"
 done
 [ -n "$missing" ] || exit 0
 

@@ -128,7 +128,7 @@ impl Frames {
 
 /// `bytes` before and after their first line break.
 fn after_break(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = bytes.iter().position(|&byte| byte == b'\n')?;
+    let at = memchr::memchr(b'\n', bytes)?;
     Some((bytes.get(..at)?, bytes.get(at + 1..)?))
 }
 

@@ -352,7 +352,8 @@ fn collides(member: &Member<'_>, head: Relayed) -> bool {
 
 /// Names that no index takes: empty ones, and those with an empty part between dots.
 fn is_unmappable(key: &str) -> bool {
-    key.is_empty() || key.starts_with('.') || key.ends_with('.') || key.contains("..")
+    let dots = memchr::memchr(b'.', key.as_bytes()).is_some();
+    key.is_empty() || (dots && (key.starts_with('.') || key.ends_with('.') || key.contains("..")))
 }
 
 /// True when a raw JSON value is a string that begins like a date.

@@ -57,7 +57,8 @@ impl Members {
 ///
 /// Within strings they are escaped, so that every bare one stands between two tokens and can go.
 pub(super) fn one_line<'v>(raw: &'v str, scratch: &'v mut Vec<u8>) -> &'v [u8] {
-    if raw.bytes().all(|byte| byte >= 0x20) {
+    // Only objects and lists have room between tokens.
+    if !raw.starts_with(['{', '[']) || raw.bytes().all(|byte| byte >= 0x20) {
         return raw.as_bytes();
     }
     scratch.clear();
@@ -99,22 +100,30 @@ fn fill<'a>(text: &'a str, list: &mut Vec<Member<'a>>) -> Result<(), Fault> {
 
 /// Finds keys that come more than once.
 fn shadow(list: &mut [Member<'_>]) {
-    // Few objects have one: a filter of 128 bits tells most keys for new without a look at the others.
-    let mut filter = 0_u128;
-    let suspect = list.iter().any(|member| {
-        let bit = 1_u128 << (print(&member.key) % 128);
-        let met = filter & bit != 0;
-        filter |= bit;
-        met
-    });
-    if !suspect {
+    if list.len() > FEW {
+        let mut seen = HashSet::with_capacity(list.len());
+        for member in list.iter_mut().rev() {
+            member.shadowed = !seen.insert(member.key.as_ref());
+        }
         return;
     }
-    let mut seen = HashSet::with_capacity(list.len());
-    for member in list.iter_mut().rev() {
-        member.shadowed = !seen.insert(member.key.as_ref());
+    // A filter of 256 bits tells most keys for new without a look at the others.
+    let mut filter = [0_u128; 2];
+    for at in 0..list.len() {
+        let Some((former, [member, ..])) = list.split_at_mut_checked(at) else { return };
+        let print = print(&member.key);
+        let [low, high] = &mut filter;
+        let half = if print & 128 == 0 { low } else { high };
+        let bit = 1 << (print % 128);
+        if *half & bit != 0 {
+            former.iter_mut().filter(|other| other.key == member.key).for_each(|other| other.shadowed = true);
+        }
+        *half |= bit;
     }
 }
+
+/// So many members are compared with each other faster than they are hashed.
+const FEW: usize = 64;
 
 /// A number that differs for most keys: their length and their outer letters.
 fn print(key: &str) -> usize {

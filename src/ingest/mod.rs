@@ -24,14 +24,16 @@
 //! and holds no more than one unfinished line.
 //!
 //! **Loss.** Datagrams that come faster than they are read are dropped by the kernel, which is why it is asked for
-//! `ingest.receive_buffer`. A full log buffer drops records and says so in a `log_gap`. A crash loses what the
+//! `ingest.receive_buffer`; its own count of them is a metric, and each burst is told of once. A full log buffer drops records and says so in a `log_gap`. A crash loses what the
 //! kernel and the log buffer hold.
 //!
 //! **Stop.** Connections that wait are still accepted, and every socket is read until it is silent for
-//! [`LAST_CALL`]; unfinished lines are taken as they are.
+//! [`LAST_CALL`]; unfinished lines are taken as they are. Unix streams and their listeners refuse what comes after the
+//! stop, so that a sender sees a failed write for exactly what was not taken, and can send it to the next process.
 
 mod counts;
 mod datagrams;
+mod drops;
 mod frames;
 mod intake;
 mod json;
@@ -53,6 +55,7 @@ use crate::tasks::Tasks;
 use crate::trail::Trail;
 
 use counts::Counts;
+use drops::Drops;
 use intake::Intake;
 
 /// How many connections one listener serves at once.
@@ -99,11 +102,14 @@ pub fn build(
         let socket = match address {
             Address::Unix(_) | Address::Tcp(_) => net::bind_stream(address, mode).map(Socket::Stream),
             Address::Unixgram(_) | Address::Udp(_) => {
-                net::bind_datagram(address, mode, config.receive_buffer).map(Socket::Datagram)
+                net::bind_datagram(address, mode, config.receive_buffer)
+                    .map(|socket| Socket::Datagram(Drops::of(&socket), socket))
             }
         };
         sockets.push(socket.map_err(Error::Bind)?);
     }
+    let drops: Vec<_> = sockets.iter().filter_map(Socket::drops).collect();
+    metrics.watch_ingest(move || drops.iter().filter_map(|drops| drops.total()).collect());
     let addresses = sockets.iter().map(Socket::address).collect();
     let worker = Worker { sockets, trail: Arc::clone(trail), counts, receive_buffer: config.receive_buffer };
     Ok((Ingest { addresses }, worker))
@@ -121,14 +127,21 @@ pub struct Worker {
 #[derive(Debug)]
 enum Socket {
     Stream(Listener),
-    Datagram(Datagram),
+    Datagram(Option<Arc<Drops>>, Datagram),
 }
 
 impl Socket {
     fn address(&self) -> Address {
         match self {
             Self::Stream(listener) => listener.address(),
-            Self::Datagram(socket) => socket.address(),
+            Self::Datagram(_, socket) => socket.address(),
+        }
+    }
+
+    fn drops(&self) -> Option<Arc<Drops>> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Datagram(drops, _) => drops.clone(),
         }
     }
 }
@@ -146,12 +159,16 @@ impl Worker {
                         streams::accept(listener, intake, tasks.clone()),
                     );
                 }
-                Socket::Datagram(socket) => {
+                Socket::Datagram(drops, socket) => {
+                    if let Some(drops) = &drops {
+                        let watch = Arc::clone(drops).watch(tasks.clone());
+                        tasks.spawn("ingest drops", OnExit::Stop, watch);
+                    }
                     datagrams::warn_of_small_buffer(&socket, self.receive_buffer);
                     tasks.spawn(
                         "ingest datagrams",
                         OnExit::Stop,
-                        datagrams::receive(socket, intake, tasks.clone()),
+                        datagrams::receive(socket, drops, intake, tasks.clone()),
                     );
                 }
             }

@@ -63,13 +63,28 @@ pub(super) async fn accept(listener: Listener, intake: Intake, tasks: Tasks) {
             }
         }
     }
-    while let Ok(Ok((stream, slot))) = tokio::time::timeout(LAST_CALL, next(&listener, &slots)).await {
+    if let Err(error) = listener.refuse() {
+        tracing::warn!(address = %listener.address(), %error, "late log connections may be lost");
+    }
+    while let Ok(Ok(Some((stream, slot)))) = tokio::time::timeout(LAST_CALL, last(&listener, &slots)).await {
         tasks.spawn(
             "ingest connection",
             OnExit::Ignore,
             serve(stream, intake.another(), tasks.clone(), slot),
         );
     }
+}
+
+/// The next of the connections that came before the stop.
+async fn last(
+    listener: &Listener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<Option<(Stream, OwnedSemaphorePermit)>> {
+    if matches!(listener, Listener::Tcp(_)) {
+        return next(listener, slots).await.map(Some);
+    }
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    Ok(listener.accept_waiting()?.map(|stream| (stream, slot)))
 }
 
 /// The next connection, when there is a slot for it.
@@ -144,6 +159,9 @@ impl Connection {
 
     /// Takes in what the peer had written before the stop.
     async fn last(&mut self) {
+        if let Err(error) = self.stream.refuse() {
+            tracing::debug!(%error, "a log connection had ended already");
+        }
         for _ in 0..LAST_BATCHES {
             // The runtime may not know yet what has arrived, so that a look without a wait could miss it.
             let ready = tokio::time::timeout(LAST_CALL, self.stream.ready(Interest::READABLE)).await;

@@ -3,6 +3,7 @@
 //! Names are `pillion_<room>_<noun>_<unit>_total`. Rooms count through the fields of [`Metrics`]; nobody else
 //! names a metric. What a room counts under its own lock, such as the log buffer, is read at each scrape.
 
+mod ingest;
 mod log;
 
 use std::fmt::Write as _;
@@ -20,6 +21,7 @@ use prometheus_client::registry::Registry;
 
 use crate::buffer::Buffer;
 
+pub use ingest::KernelDrops;
 pub use log::Shipping;
 
 /// A label that names a dialect.
@@ -128,6 +130,12 @@ impl Metrics {
     /// Adds the log's counters: those of its buffer, and what `shipping` says at each scrape.
     pub fn watch_log(&self, buffer: Arc<Buffer>, shipping: impl Fn() -> Shipping + Send + Sync + 'static) {
         let collector = log::LogCollector { buffer, shipping: Box::new(shipping) };
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
+    }
+
+    /// Adds what the kernel dropped at the sockets of ingest: `drops` says it at each scrape.
+    pub fn watch_ingest(&self, drops: impl Fn() -> Vec<KernelDrops> + Send + Sync + 'static) {
+        let collector = ingest::IngestCollector { drops: Box::new(drops) };
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
     }
 

@@ -101,6 +101,30 @@ impl Listener {
         }
     }
 
+    /// Takes no further unix connections; [`Self::accept_waiting`] gives those that wait, and [`Self::accept`] must not
+    /// be called any more. TCP connections that wait would be cut, so there nothing happens.
+    pub fn refuse(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(_, listener) => Ok(rustix::net::shutdown(listener, rustix::net::Shutdown::Read)?),
+            Self::Tcp(_) => Ok(()),
+        }
+    }
+
+    /// A unix connection that waited when further ones were refused; `None` when there is none, and for TCP.
+    pub fn accept_waiting(&self) -> io::Result<Option<Stream>> {
+        let Self::Unix(_, listener) = self else { return Ok(None) };
+        // The runtime takes a refusing listener for ready for ever, and would wait in vain without a pause.
+        let flags = rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC;
+        match rustix::net::accept_with(listener, flags) {
+            Ok(socket) => {
+                let stream = tokio::net::UnixStream::from_std(socket.into())?;
+                Ok(Some(Stream::Unix(UnixStream::new(stream)?)))
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The next connection. An error concerns one connection, or a want of file descriptors: wait a moment, go on.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {

@@ -9,6 +9,7 @@
 //! start replaces it.
 
 pub mod dial;
+mod drops;
 pub mod http;
 mod inherit;
 mod listen;
@@ -19,6 +20,7 @@ pub mod tls;
 mod unix_stream;
 mod verify;
 
+pub use drops::DropCount;
 pub use inherit::inherited;
 pub use listen::Datagram;
 pub use listen::Listener;

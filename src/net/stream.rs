@@ -97,6 +97,15 @@ impl Stream {
         }
     }
 
+    /// Takes nothing further from a unix peer: what has arrived can be read, and the next write over there fails, so
+    /// that it knows what was not taken. TCP has no way to say so, and nothing happens.
+    pub fn refuse(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.refuse(),
+            Self::Tcp(_) => Ok(()),
+        }
+    }
+
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> Peer {

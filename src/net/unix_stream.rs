@@ -74,6 +74,11 @@ impl UnixStream {
         }
     }
 
+    /// Takes nothing further: what has arrived can be read, and the peer's next write fails.
+    pub(super) fn refuse(&self) -> io::Result<()> {
+        self.socket.get_ref().shutdown(Shutdown::Read)
+    }
+
     /// The process at the other end, when the kernel tells it.
     pub(super) fn peer_process(&self) -> Option<i32> {
         let peer = socket_peercred(self.socket.get_ref()).ok()?;

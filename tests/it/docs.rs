@@ -13,6 +13,7 @@ use pillion::metrics::ByDialect;
 use pillion::metrics::ByKind;
 use pillion::metrics::ByReason;
 use pillion::metrics::ByStatus;
+use pillion::metrics::KernelDrops;
 use pillion::metrics::Metrics;
 use pillion::metrics::Shipping;
 use pillion::trail::Action;
@@ -37,6 +38,7 @@ fn every_metric_that_the_documents_name_exists() {
         Arc::new(Buffer::new(Limits { flush_limit: 1, drop_limit: 2, max_line: 1 })),
         Shipping::default,
     );
+    metrics.watch_ingest(|| vec![KernelDrops { address: "udp:127.0.0.1:1".to_owned(), dropped: 0 }]);
     // A family without members is not rendered.
     for family in [
         &metrics.logins_failed,

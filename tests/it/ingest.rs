@@ -23,6 +23,8 @@ use tokio::net::UdpSocket;
 use tokio::net::UnixDatagram;
 use tokio::net::UnixStream;
 
+use crate::daemon::Daemon;
+
 const MAX: usize = 4096;
 
 /// When the lines are received, if anybody asks: 2026-11-20T23:39:00.123Z.
@@ -37,13 +39,17 @@ struct Bench {
 
 impl Bench {
     fn start(addresses: &[&str]) -> Self {
+        Self::start_with(addresses, 64 * 1024)
+    }
+
+    fn start_with(addresses: &[&str], receive_buffer: usize) -> Self {
         let limits = Limits { flush_limit: 1 << 20, drop_limit: 1 << 26, max_line: MAX };
         let (buffer, metrics) = (Arc::new(Buffer::new(limits)), Arc::new(Metrics::new()));
         let style = Style { plain_tokens: false, legacy_fields: false, max_line: MAX };
         let sinks = (Arc::clone(&buffer), Arc::clone(&metrics));
         let trail = Arc::new(Trail::new(Origin::new("edge-1", "aa"), style, || RECEIVED, sinks));
         let listen = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let config = config::Ingest { listen, receive_buffer: 64 * 1024 };
+        let config = config::Ingest { listen, receive_buffer };
         let (ingest, worker) = ingest::build(&config, 0o600, &trail, &metrics).unwrap();
         let tasks = Tasks::new();
         tasks.spawn("ingest", pillion::tasks::OnExit::Stop, worker.run(tasks.clone()));
@@ -207,4 +213,74 @@ async fn an_address_that_can_not_be_bound_is_named_with_its_key() {
             path.display()
         )
     );
+}
+
+#[tokio::test]
+async fn datagrams_that_the_kernel_drops_are_counted_and_none_is_missing_in_the_sum() {
+    let bench = Bench::start_with(&["udp:127.0.0.1:0", "udp:127.0.0.1:0"], 4096);
+    let at = bench.internet(0);
+    // Nothing is read meanwhile: this thread is the only one, and it does not wait for anything.
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..500 {
+        sender.send_to(&[b'x'; 300], (at.host.as_str(), at.port)).unwrap();
+    }
+    let (metrics, addresses) = (Arc::clone(&bench.metrics), bench.addresses.clone());
+    let taken = bench.records().await.len();
+    assert!(taken > 0 && taken < 500, "{taken}");
+    let metrics = metrics.render();
+    for (address, dropped) in [(&addresses[0], 500 - taken), (&addresses[1], 0)] {
+        let counted = format!("pillion_ingest_kernel_drops_total{{address=\"{address}\"}} {dropped}\n");
+        assert!(metrics.contains(&counted), "{counted}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_kernel_drops_is_told_of_in_the_log_with_its_number_and_the_remedy() {
+    let daemon = Daemon::start(&["ingest.listen=[\"udp:127.0.0.1:0\"]", "ingest.receive_buffer=4KiB"]).await;
+    let (_, ready) = daemon.admin("/readyz").await;
+    let at: HostPort = ready.split_once("udp:").unwrap().1.split_once('"').unwrap().0.parse().unwrap();
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.signal(rustix::process::Signal::STOP);
+    for _ in 0..500 {
+        sender.send_to(b"<190>Nov 20 23:40:00 edge app: a line", (at.host.as_str(), at.port)).unwrap();
+    }
+    daemon.signal(rustix::process::Signal::CONT);
+    let (status, said, records) = daemon.stop().await;
+    assert!(status.success(), "{said}");
+    let taken = records.iter().filter(|record| record["action"] == "syslog").count();
+    let told = |record: &&Value| {
+        record["message"].as_str().is_some_and(|text| text.starts_with("the kernel dropped log lines"))
+    };
+    let told: Vec<_> = records.iter().filter(told).collect();
+    assert_eq!(told.len(), 1, "{said}");
+    assert!(told[0]["message"].as_str().unwrap().contains("\"ingest.receive_buffer\""));
+    assert_eq!(told[0]["labels.dropped"], (500 - taken).to_string(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_sender_on_a_unix_stream_knows_exactly_what_was_not_taken_at_the_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let bench = Bench::start(&[&format!("unix:{}", path.display())]);
+    let (under_way, told) = tokio::sync::oneshot::channel();
+    let sender = std::thread::spawn(move || {
+        let mut under_way = Some(under_way);
+        let mut taken = 0_usize;
+        // Some lines a connection, so that the stop also meets connections that nobody has accepted.
+        'end: while let Ok(mut stream) = std::os::unix::net::UnixStream::connect(&path) {
+            for _ in 0..3 {
+                if std::io::Write::write(&mut stream, b"a line\n").is_err() {
+                    break 'end;
+                }
+                taken += 1;
+            }
+            if taken > 3000 {
+                under_way.take().map(|under_way| under_way.send(()));
+            }
+        }
+        taken
+    });
+    told.await.unwrap();
+    let records = bench.records().await.len();
+    assert_eq!(sender.join().unwrap(), records);
 }

@@ -18,6 +18,7 @@ mod logger_conformance_keys;
 mod logger_faults;
 mod logger_replay;
 mod login;
+mod lua;
 mod nginx;
 mod operations;
 mod ops_elastic;

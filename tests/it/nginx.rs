@@ -76,7 +76,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Its sockets are bound before it starts the first worker, and it says so.
-fn ready(said: &mut impl BufRead) -> bool {
+pub(crate) fn ready(said: &mut impl BufRead) -> bool {
     let mut line = String::new();
     while said.read_line(&mut line).is_ok_and(|size| size > 0) {
         if line.contains("start worker process ") {

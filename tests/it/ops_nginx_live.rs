@@ -29,7 +29,9 @@ fn nginx_accepts_the_shipped_site_inside_a_debian_configuration() {
     let target = directory.path().join("pillion");
     fs::create_dir(&target).unwrap();
     for (path, text) in shipped::folder("nginx") {
-        fs::write(directory.path().join(path.replace("nginx/", "pillion/")), text).unwrap();
+        let copy = directory.path().join(path.replacen("nginx/", "pillion/", 1));
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::write(copy, text).unwrap();
     }
     let replace = |file: &str, changes: &[(&str, String)]| {
         let mut text = fs::read_to_string(target.join(file)).unwrap();
