@@ -67,6 +67,8 @@ impl Child {
             format!("listen.admin=[\"unix:{}\"]", at("admin.sock")),
             format!("ingest.listen=[\"unixgram:{}\"]", at("log.sock")),
             format!("logger.path={}", at("sink.sock")),
+            // Sent records that are kept for a while would count as memory of the sessions they tell of.
+            "logger.replay_tail=0".to_owned(),
             "log.level=error".to_owned(),
             "auth.mode=jwt".to_owned(),
             format!("auth.jwt_secret={SECRET}"),
