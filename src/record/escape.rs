@@ -31,7 +31,7 @@ pub fn escape_into(out: &mut Vec<u8>, text: &str, room: usize) -> bool {
     let end = out.len().saturating_add(room);
     let mut rest = text;
     while !rest.is_empty() {
-        let clean = clean(rest.as_bytes());
+        let clean = rest.bytes().position(|byte| escape_of(byte) != 0).unwrap_or(rest.len());
         let (run, tail) = rest.split_at_checked(clean).unwrap_or((rest, ""));
         let space = end.saturating_sub(out.len());
         if run.len() > space {
@@ -53,20 +53,6 @@ pub fn escape_into(out: &mut Vec<u8>, text: &str, room: usize) -> bool {
     }
     true
 }
-
-/// How many bytes at the start need no escape.
-fn clean(bytes: &[u8]) -> usize {
-    // Whole blocks without an early exit: the compiler looks at all bytes of one at once.
-    let is_clean = |block: &&[u8]| {
-        !block.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\'))
-    };
-    let blocks = bytes.chunks_exact(BLOCK).take_while(is_clean).count();
-    let rest = bytes.get(blocks * BLOCK..).unwrap_or_default();
-    blocks * BLOCK + rest.iter().position(|byte| escape_of(*byte) != 0).unwrap_or(rest.len())
-}
-
-/// Bytes that are looked at together: a register of every x86-64 and ARMv8.
-const BLOCK: usize = 16;
 
 fn escape_of(byte: u8) -> u8 {
     ESCAPES.get(usize::from(byte)).copied().unwrap_or(0)
