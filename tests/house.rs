@@ -40,7 +40,7 @@ const HOUSE: &[(u8, &str, &[&str])] = &[
     (0, "record", &[]),
     (0, "ids", &[]),
     (0, "wire", &["ids"]),
-    (0, "config", &["address", "units", "ids"]),
+    (0, "config", &["address", "units", "ids", "record"]),
     (0, "address", &[]),
     (0, "units", &[]),
     (0, "backoff", &["units"]),
