@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod host;
 pub mod ids;
 pub mod ingest;
+pub mod journal;
 pub mod logger;
 pub mod metrics;
 pub mod net;
