@@ -3,12 +3,13 @@
 //! Nothing here knows a socket, a clock or a session. A dialect is one file: how a client's text becomes
 //! commands, how answers and messages become text. [`websocket`] puts a payload into a frame, once, so that one
 //! buffer serves all receivers. [`payload`] is what crosses between dialects. Log servers have dialects of their
-//! own: [`lumberjack`].
+//! own: [`lumberjack`]. [`frames`] finds lines in a stream.
 //!
 //! Limits are arguments of the caller; whatever a client sends, the worst outcome is an error value that says
 //! what was wrong.
 
 pub mod centrifuge;
+pub mod frames;
 pub mod lumberjack;
 pub mod opening;
 pub mod openresty_push;
