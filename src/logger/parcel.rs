@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::buffer::Buffer;
 use crate::buffer::Chunk;
 use crate::buffer::Tally;
+use crate::clock;
 use crate::logger::backlog::Ticket;
 use crate::logger::framing::Frames;
 use crate::logger::framing::Framing;
@@ -80,7 +81,7 @@ impl Parcel {
     /// Gives the records the form in which they travel.
     pub(super) fn frame(&mut self, framing: &Framing) {
         if self.frames.is_none() {
-            self.frames = framing.frames(&self.chunk, self.start);
+            self.frames = framing.frames(&self.chunk, self.start, clock::wall);
         }
     }
 
@@ -277,7 +278,7 @@ mod tests {
         for record in records {
             buffer.log(record.as_bytes()).unwrap();
         }
-        Parcel::new(Arc::new(buffer.take().unwrap()), Ticket::default(), crate::clock::now())
+        Parcel::new(Arc::new(buffer.take().unwrap()), Ticket::default(), clock::now())
     }
 
     fn sent(records: usize, bytes: usize) -> Settled {

@@ -25,6 +25,8 @@ use crate::logger::backlog::Ticket;
 use crate::logger::complaints::Complaint;
 use crate::logger::complaints::Complaints;
 use crate::logger::worker::TARGET;
+use crate::record::Level;
+use crate::record::peek;
 
 /// The directory of the spool within that of everything durable.
 pub(super) const DIRECTORY: &str = "spool";
@@ -175,7 +177,7 @@ impl Backlog {
             let part = |kind, chunk| Part { ticket: item.ticket, kind, chunk };
             match (order, item.taken) {
                 (SpoolOrder::ErrorsFirst, false) => {
-                    let (urgent, rest) = chunk.split(|_| false);
+                    let (urgent, rest) = chunk.split(is_error);
                     let parts = [(URGENT, urgent), (ORDERLY, rest)];
                     let parts = parts.into_iter().filter(|(_, chunk)| !chunk.is_empty());
                     batch.extend(parts.map(|(kind, chunk)| part(kind, Arc::new(chunk))));
@@ -226,6 +228,11 @@ impl Backlog {
         };
         if part.kind == URGENT { state.urgent.push(stored) } else { state.disk.push_back(stored) }
     }
+}
+
+/// What goes first, where errors do.
+fn is_error(record: &[u8]) -> bool {
+    peek(record).level == Some(Level::Error)
 }
 
 /// A chunk, or a part of one, on its way to disk.

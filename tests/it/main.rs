@@ -18,6 +18,8 @@ mod logger_conformance;
 mod logger_conformance_keys;
 mod logger_faults;
 mod logger_replay;
+mod logger_spool;
+mod logger_targets;
 mod login;
 mod lua;
 mod nginx;
