@@ -26,4 +26,5 @@ pub mod tap;
 pub mod tasks;
 pub mod trail;
 pub mod units;
+pub mod why;
 pub mod wire;

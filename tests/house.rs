@@ -34,6 +34,7 @@ const HOUSE: &[(u8, &str, &[&str])] = &[
     (1, "host", &[]),
     (1, "data_dir", &[]),
     (0, "status", &["buffer", "address"]),
+    (0, "why", &["members"]),
     (0, "trail", &["record", "buffer", "metrics", "ids", "tap"]),
     (0, "tap", &["filter"]),
     (0, "filter", &["members"]),
