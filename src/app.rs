@@ -80,6 +80,7 @@ impl Ground {
         let origin = Origin::new(&config.node, &boot.to_string());
         let sinks = (Arc::clone(&buffer), Arc::clone(&metrics));
         let trail = Arc::new(Trail::new(origin, style(config), clock::wall, sinks));
+        trail.sample(&config.log.samples);
         Self { boot, buffer, metrics, trail }
     }
 
@@ -242,6 +243,7 @@ impl Reloader {
             self.logger.reload(&new.logger)?;
         }
         self.means.trail.restyle(style(&new));
+        self.means.trail.sample(&new.log.samples);
         self.means.config.store(Arc::new(new));
         let restart = if changes.restart.is_empty() {
             String::new()

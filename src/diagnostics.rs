@@ -318,6 +318,7 @@ mod tests {
         ship: true,
         token: TokenMode::Hashed,
         legacy_fields: false,
+        samples: Vec::new(),
     };
 
     fn trail() -> (Arc<Trail>, Arc<Buffer>) {

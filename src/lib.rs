@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod host;
 pub mod ids;
 pub mod ingest;
+pub mod journal;
 pub mod logger;
 pub mod members;
 pub mod metrics;

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,6 +24,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::buffer::Buffer;
 use crate::buffer::DropCause;
+use crate::buffer::Rank;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
 use crate::metrics::ByAction;
@@ -34,54 +36,7 @@ use crate::record::Line;
 use crate::record::Origin;
 use crate::tap::Tap;
 
-macro_rules! actions {
-    ($($id:ident $name:literal $doc:literal;)*) => {
-        /// What can happen: the values of the field `action`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Action {
-            $(#[doc = $doc] $id,)*
-        }
-
-        impl Action {
-            /// Every action that the program can write.
-            pub const ALL: &[Self] = &[$(Self::$id),*];
-
-            /// The word in the record.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$id => $name,)*
-                }
-            }
-        }
-    };
-}
-
-actions! {
-    Login "login" "A user logged in, or was refused.";
-    Logout "logout" "A session ended.";
-    RoomMsg "room_msg" "A message was published into a room.";
-    RoomManage "room_manage" "A session joined or left a room, or the room was dissolved.";
-    MemoryMsg "memory_msg" "A session's queue in memory was full.";
-    WebErr "web_err" "A request or frame broke the rules.";
-    MsgSend "msg_send" "A message was sent late, or could not be sent.";
-    Wsconn "wsconn" "A client could not open a websocket.";
-    LogGap "log_gap" "Records were lost: how many, and why.";
-    NginxAccess "nginx_access" "A line of nginx's access log.";
-    NginxError "nginx_error" "A line of nginx's error log.";
-    Syslog "syslog" "A syslog line from elsewhere.";
-    Line "line" "A line of JSON or text from elsewhere, without a syslog header.";
-    ConfigReload "config_reload" "The configuration was read again.";
-    Drain "drain" "The daemon is stopping.";
-    Diagnostic "diagnostic" "What the program says of itself.";
-}
-
-impl Action {
-    /// False for what comes in masses: the tap does not keep it among the last records.
-    fn is_kept(self) -> bool {
-        !matches!(self, Self::RoomMsg | Self::NginxAccess | Self::NginxError | Self::Syslog | Self::Line)
-    }
-}
+pub use crate::record::Action;
 
 /// Whom a record is about; what is not known stays out of the record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,6 +68,34 @@ pub struct Style {
     pub max_line: usize,
 }
 
+/// How many records of one action there is one for.
+#[derive(Debug, Default)]
+struct Sample {
+    /// 0 and 1: each is written.
+    one_in: AtomicU32,
+    seen: AtomicU32,
+}
+
+impl Sample {
+    /// Whether the next record is written, and how many it stands for.
+    fn draw(&self) -> Option<u32> {
+        match self.one_in.load(Relaxed) {
+            0 | 1 => Some(1),
+            one_in => self.seen.fetch_add(1, Relaxed).is_multiple_of(one_in).then_some(one_in),
+        }
+    }
+}
+
+/// How important a record is to whoever has to leave some out.
+fn rank(action: Option<Action>, level: Option<Level>) -> Rank {
+    match (action, level) {
+        (Some(Action::Login | Action::Logout | Action::LogGap | Action::Drain | Action::ConfigReload), _)
+        | (_, Some(Level::Error | Level::Warn)) => Rank::High,
+        (Some(Action::NginxAccess), _) | (_, Some(Level::Debug | Level::Trace)) => Rank::Low,
+        (_, Some(Level::Info) | None) => Rank::Normal,
+    }
+}
+
 /// No sequence number.
 const NONE: u64 = u64::MAX;
 
@@ -126,11 +109,14 @@ pub struct Trail {
     plain_tokens: AtomicBool,
     legacy_fields: AtomicBool,
     max_line: AtomicUsize,
+    /// Per action.
+    samples: Vec<Sample>,
     wall: fn() -> Duration,
     buffer: Arc<Buffer>,
     tap: Arc<Tap>,
     counters: Vec<Counter>,
     foreign: Counter,
+    left_out: Counter,
 }
 
 impl Trail {
@@ -150,11 +136,13 @@ impl Trail {
             plain_tokens: AtomicBool::new(false),
             legacy_fields: AtomicBool::new(false),
             max_line: AtomicUsize::new(0),
+            samples: Action::ALL.iter().map(|_| Sample::default()).collect(),
             wall,
             buffer,
             tap: Arc::new(Tap::new()),
             counters: Action::ALL.iter().map(|action| counter(&metrics, action.as_str())).collect(),
             foreign: counter(&metrics, "other"),
+            left_out: metrics.sampled_out.clone(),
         };
         trail.restyle(style);
         trail
@@ -165,6 +153,15 @@ impl Trail {
         self.plain_tokens.store(style.plain_tokens, Relaxed);
         self.legacy_fields.store(style.legacy_fields, Relaxed);
         self.max_line.store(style.max_line, Relaxed);
+    }
+
+    /// Writes only one of so many records of these actions from now on, and every record of the others.
+    pub fn sample(&self, samples: &[(Action, u32)]) {
+        for (action, sample) in Action::ALL.iter().zip(&self.samples) {
+            let one_in =
+                samples.iter().find(|(sampled, _)| sampled == action).map_or(1, |(_, one_in)| *one_in);
+            sample.one_in.store(one_in, Relaxed);
+        }
     }
 
     /// The longest record in bytes.
@@ -373,17 +370,28 @@ impl Trail {
         level: Option<Level>,
         fill: impl FnOnce(&mut Line<'_>),
     ) {
+        let sample = action.and_then(|action| self.samples.get(action as usize));
+        let Some(stands_for) = sample.map_or(Some(1), Sample::draw) else {
+            self.left_out.inc();
+            return;
+        };
         let sequence = self.sequence.fetch_add(1, Relaxed);
         let head = self.head(at, action, level, sequence);
+        let rank = rank(action, level);
         let hand_in = |out: &[u8]| {
-            if action.is_some_and(Action::is_kept) {
+            if action.is_some_and(is_kept) {
                 self.tap.show_and_keep(out);
             } else {
                 self.tap.show(out);
             }
-            self.buffer.log_numbered(out, Some(sequence)).is_ok()
+            self.buffer.log_ranked(out, rank, Some(sequence)).is_ok()
         };
-        self.compose(&head, hand_in, fill);
+        self.compose(&head, hand_in, |line| {
+            if stands_for > 1 {
+                line.integer(record::SAMPLE_RATE, u64::from(stands_for));
+            }
+            fill(line);
+        });
     }
 
     fn head(
@@ -417,6 +425,12 @@ impl Trail {
             Err(_) => compose(&mut Vec::new()),
         })
     }
+}
+
+/// False for what comes in masses: the tap does not keep it among the last records.
+fn is_kept(action: Action) -> bool {
+    let mass = [Action::RoomMsg, Action::NginxAccess, Action::NginxError, Action::Syslog, Action::Line];
+    !mass.contains(&action)
 }
 
 /// The counter of one action, looked up once: a look-up per record would cost more than the record's time stamp.
@@ -502,6 +516,34 @@ mod tests {
     }
 
     const STYLE: Style = Style { plain_tokens: false, legacy_fields: false, max_line: 4096 };
+
+    #[test]
+    fn of_a_sampled_action_one_record_stands_for_many() {
+        let log = log(STYLE, 1 << 20);
+        log.trail.sample(&[(Action::Drain, 3)]);
+        (0..7).for_each(|_| log.trail.drain("x"));
+        log.trail.config_reload("y", None);
+        let records = log.records();
+        let rates: Vec<_> = records.iter().map(|record| record["sample_rate"].as_u64()).collect();
+        assert_eq!(rates, [Some(3), Some(3), Some(3), None]);
+        let numbers: Vec<_> = records.iter().map(|record| record["log.sequence"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3], "what is left out has no number");
+        assert_eq!(log.metrics.sampled_out.get(), 4);
+    }
+
+    #[test]
+    fn while_little_room_is_left_logins_and_errors_are_kept_before_the_rest() {
+        let log = log(STYLE, 4000);
+        log.buffer.set_policy(crate::buffer::Policy { shed_limit: Some(1), evict: false });
+        log.trail.relay(None, Some(Action::NginxAccess), Some(Level::Info), |_| {});
+        (0..20).for_each(|_| log.trail.room_manage(&Subject::default(), "r", "joined"));
+        log.trail.login(&Subject::default(), "in");
+        log.trail.web_err(&Subject::default(), 400, "bad");
+        let actions: Vec<_> = log.records().iter().map(|record| record["action"].clone()).collect();
+        assert!(!actions.contains(&"nginx_access".into()));
+        assert_eq!(actions[actions.len() - 2..], ["login", "web_err"]);
+        assert!(log.buffer.stats().dropped.of(DropCause::Shed).records > 5);
+    }
 
     #[test]
     fn a_login_carries_the_session_and_the_hash_of_the_token() {

@@ -64,25 +64,46 @@ impl AddAssign for Tally {
 pub enum DropCause {
     /// It would have raised the queued bytes over the drop limit.
     Overflow,
+    /// It was less important than others that still had to fit.
+    Shed,
+    /// It was the oldest and had to make room.
+    Evicted,
     /// It is longer than the longest line.
     TooLong,
     /// It does not fit into one datagram.
     Datagram,
+    /// The log server refused it again and again; it was put among the dead letters.
+    DeadLetter,
+    /// The log server refused it again and again, and there was no place among the dead letters.
+    Refused,
     /// It was still queued when the time to drain had passed, or came after that.
     Exit,
 }
 
 impl DropCause {
     /// Every cause, in the order of declaration.
-    pub const ALL: [Self; 4] = [Self::Overflow, Self::TooLong, Self::Datagram, Self::Exit];
+    pub const ALL: [Self; 8] = [
+        Self::Overflow,
+        Self::Shed,
+        Self::Evicted,
+        Self::TooLong,
+        Self::Datagram,
+        Self::DeadLetter,
+        Self::Refused,
+        Self::Exit,
+    ];
 
     /// The name in records, metrics and messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",
+            Self::Shed => "shed",
+            Self::Evicted => "evicted",
             Self::TooLong => "too_long",
             Self::Datagram => "datagram",
+            Self::DeadLetter => "dead_letter",
+            Self::Refused => "refused",
             Self::Exit => "exit",
         }
     }
@@ -169,19 +190,21 @@ impl Gap {
 pub struct Stats {
     /// Every record handed in, the dropped ones included.
     pub accepted: Tally,
-    /// Records whose last byte the kernel took.
+    /// Records whose last byte the kernel took, or that were acknowledged where the protocol does that.
     pub sent: Tally,
     /// Records that were dropped, by cause.
     pub dropped: Drops,
-    /// Records that wait, those on their way included.
+    /// Records that wait in memory, those on their way included.
     pub queued: Tally,
+    /// Records that wait on disk.
+    pub spooled: Tally,
 }
 
 impl Stats {
-    /// The identity that holds at every moment: accepted = sent + dropped + queued.
+    /// The identity that holds at every moment: accepted = sent + dropped + queued + spooled.
     #[must_use]
     pub fn balanced(&self) -> bool {
-        self.accepted == self.sent + self.dropped.total() + self.queued
+        self.accepted == self.sent + self.dropped.total() + self.queued + self.spooled
     }
 }
 
@@ -196,8 +219,18 @@ mod tests {
             drops.add(cause, Tally::new(n + 1, 10));
         }
         let records: Vec<_> = drops.iter().map(|(cause, tally)| (cause.name(), tally.records)).collect();
-        assert_eq!(records, [("overflow", 1), ("too_long", 2), ("datagram", 3), ("exit", 4)]);
-        assert_eq!(drops.total(), Tally::new(10, 40));
+        let expected = [
+            ("overflow", 1),
+            ("shed", 2),
+            ("evicted", 3),
+            ("too_long", 4),
+            ("datagram", 5),
+            ("dead_letter", 6),
+            ("refused", 7),
+            ("exit", 8),
+        ];
+        assert_eq!(records, expected);
+        assert_eq!(drops.total(), Tally::new(36, 80));
     }
 
     #[test]

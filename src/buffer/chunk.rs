@@ -8,12 +8,14 @@
 pub struct Chunk {
     bytes: Vec<u8>,
     ends: Vec<u32>,
+    /// Records at the front that were evicted; none once the chunk is on its way.
+    evicted: usize,
 }
 
 impl Chunk {
     /// Room for `bytes` bytes of records before the chunk counts as full.
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(ENDS_AT_FIRST) }
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(ENDS_AT_FIRST), evicted: 0 }
     }
 
     /// All records, concatenated.
@@ -37,7 +39,7 @@ impl Chunk {
     /// True without a record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.ends.len() == self.evicted
     }
 
     /// The bytes of record `index`.
@@ -76,6 +78,26 @@ impl Chunk {
         self.bytes.capacity() - self.bytes.len() >= len
     }
 
+    /// Drops the oldest record and returns its length; its bytes stay where they are until the chunk goes on its way.
+    pub(super) fn evict_first(&mut self) -> Option<usize> {
+        let bytes = self.record(self.evicted)?.len();
+        self.evicted += 1;
+        Some(bytes)
+    }
+
+    /// Without the bytes of evicted records.
+    pub(super) fn compacted(mut self) -> Self {
+        if self.evicted > 0 {
+            let gone = self.offset(self.evicted);
+            self.bytes.drain(..gone);
+            self.ends.drain(..self.evicted);
+            let gone = u32::try_from(gone).unwrap_or(u32::MAX);
+            self.ends.iter_mut().for_each(|end| *end -= gone);
+            self.evicted = 0;
+        }
+        self
+    }
+
     pub(super) fn push(&mut self, record: &[u8]) {
         self.bytes.extend_from_slice(record);
         debug_assert!(self.bytes.len() <= u32::MAX as usize, "the longest line is limited to u32");
@@ -89,6 +111,7 @@ impl Chunk {
         }
         self.bytes.clear();
         self.ends.clear();
+        self.evicted = 0;
         Some(self)
     }
 }
@@ -125,6 +148,19 @@ mod tests {
         assert_eq!((first.bytes(), first.ends()), (&b"ab456"[..], &[2, 4, 5][..]));
         assert!(first.absorb(&chunk(8, &["x"]), 1), "nothing of it");
         assert_eq!([0, 1, 2, 3, 9].map(|index| first.offset(index)), [0, 2, 4, 5, 5]);
+    }
+
+    #[test]
+    fn evicted_records_are_gone_when_the_chunk_leaves() {
+        let mut chunk = Chunk::with_capacity(16);
+        for record in ["ab", "cde", "f"] {
+            chunk.push(record.as_bytes());
+        }
+        assert_eq!((chunk.evict_first(), chunk.evict_first()), (Some(2), Some(3)));
+        let mut chunk = chunk.compacted();
+        assert_eq!((chunk.bytes(), chunk.ends()), (&b"f"[..], &[1][..]));
+        assert_eq!((chunk.evict_first(), chunk.evict_first()), (Some(1), None));
+        assert!(chunk.is_empty());
     }
 
     #[test]

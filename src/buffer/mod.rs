@@ -13,29 +13,32 @@
 //!
 //! **Rules**, with `size` = bytes queued, those on their way included, and `len` = bytes of the new record:
 //! a record is dropped when `size + len > drop_limit`, and a flush is due when `size + len >= flush_limit`,
-//! whether the record was kept or not. A dropped record is the new one; it is dropped whole and counted with its
-//! cause. An empty record adds nothing to the stream and is not counted.
+//! whether the record was kept or not. A dropped record is the new one, or, with [`Policy::evict`], the oldest ones
+//! that the shipper has not taken; it is dropped whole and counted with its cause. With a [`Policy::shed_limit`] less
+//! important records meet their limit earlier ([`Rank`]). An empty record adds nothing to the stream and is not
+//! counted.
 //!
 //! **Limits.** Queued bytes never pass `drop_limit`. Memory is that, plus 4 bytes per queued record, plus what
 //! chunks leave unused: less than one record each, so a few parts in a thousand for usual records, and never more
 //! than the queued bytes themselves, because two neighbours always hold more than 64 KiB.
 //!
-//! **Identity.** accepted = sent + dropped + queued, in records and in bytes, at every moment: all four change
-//! under the lock. The shipper takes the lock once per piece it got rid of, not once per record.
+//! **Identity.** accepted = sent + dropped + queued + spooled, in records and in bytes, at every moment: all of them
+//! change under the lock. The shipper takes the lock once per piece it got rid of, not once per record. Spooled is
+//! what the shipper's side has put on disk: it takes no room here.
 //!
 //! **Loss.** What is dropped also widens a pending [`Gap`], which whoever writes records takes and turns into a
 //! record as soon as there is room. A crash of the process loses what is queued.
 
 mod account;
 mod chunk;
+mod outlet;
+mod state;
 
 use std::hint;
 use std::mem;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::task::Context;
-use std::task::Poll;
 use std::thread;
 
 use crossbeam_channel::Receiver;
@@ -49,6 +52,9 @@ pub use account::Gap;
 pub use account::Stats;
 pub use account::Tally;
 pub use chunk::Chunk;
+pub use outlet::Outcome;
+
+use state::State;
 
 /// The bounds of a [`Buffer`]; all may change while it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,19 +67,31 @@ pub struct Limits {
     pub max_line: usize,
 }
 
+/// Which records go when not all can be kept; it may change while the buffer is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Above this many queued bytes records of [`Rank::Low`] are dropped, and half way from here to `drop_limit` those
+    /// of [`Rank::Normal`]. Default `None`: all ranks are equal.
+    pub shed_limit: Option<usize>,
+    /// The oldest records make room for new ones, as far as the shipper has not taken them. Default false.
+    pub evict: bool,
+}
+
+/// How important a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Nobody misses one of many.
+    Low,
+    /// Most records.
+    Normal,
+    /// What is looked for when something is wrong.
+    High,
+}
+
 /// The record was not kept; it is counted and belongs to the pending gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log record was dropped: {}", .0.name())]
 pub struct Dropped(pub DropCause);
-
-/// How the shipper got rid of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The kernel took the last byte.
-    Sent,
-    /// They will not be sent.
-    Dropped(DropCause),
-}
 
 /// The buffer; see the module.
 #[derive(Debug)]
@@ -85,58 +103,13 @@ pub struct Buffer {
     shipper: AtomicWaker,
 }
 
-#[derive(Debug)]
-struct State {
-    limits: Limits,
-    chunk: Chunk,
-    stats: Stats,
-    due: bool,
-    /// Set while the shipper sleeps: it is woken when a record would make the queue this long.
-    wake_at: Option<u64>,
-    closed: bool,
-    gap: Option<Gap>,
-}
-
-impl State {
-    /// Whether a record of `len` bytes may enter.
-    fn judge(&self, len: usize) -> Result<(), DropCause> {
-        if len > self.limits.max_line || len > u32::MAX as usize {
-            Err(DropCause::TooLong)
-        } else if self.closed {
-            Err(DropCause::Exit)
-        } else if self.would_queue(len) > self.limits.drop_limit as u64 {
-            Err(DropCause::Overflow)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn would_queue(&self, len: usize) -> u64 {
-        self.stats.queued.bytes.saturating_add(len as u64)
-    }
-
-    fn lose(&mut self, cause: DropCause, tally: Tally, sequence: Option<u64>) {
-        self.stats.dropped.add(cause, tally);
-        self.gap.get_or_insert_default().widen(cause, tally, sequence);
-    }
-}
-
 impl Buffer {
     /// An empty buffer.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let (seal, sealed) = crossbeam_channel::unbounded();
-        let state = State {
-            limits,
-            chunk: Chunk::default(),
-            stats: Stats::default(),
-            due: false,
-            wake_at: None,
-            closed: false,
-            gap: None,
-        };
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(limits)),
             seal,
             sealed,
             spare: ArrayQueue::new(SPARE_CHUNKS),
@@ -151,22 +124,24 @@ impl Buffer {
     /// # Errors
     /// When the record was dropped; that is counted already.
     pub fn log(&self, record: &[u8]) -> Result<usize, Dropped> {
-        self.log_numbered(record, None)
+        self.log_ranked(record, Rank::High, None)
     }
 
-    /// Like [`Self::log`], for a record that carries a sequence number, so that a gap can name what is missing.
+    /// Like [`Self::log`], for a record of some rank, and with its sequence number, so that a gap can name what is
+    /// missing.
     ///
     /// # Errors
     /// When the record was dropped; that is counted already.
-    pub fn log_numbered(&self, record: &[u8], sequence: Option<u64>) -> Result<usize, Dropped> {
+    pub fn log_ranked(&self, record: &[u8], rank: Rank, sequence: Option<u64>) -> Result<usize, Dropped> {
         let len = record.len();
         if len == 0 {
             self.nudge();
             return Ok(0);
         }
         let mut state = self.lock();
-        let (verdict, size) = (state.judge(len), state.would_queue(len));
         state.stats.accepted += Tally::one(len);
+        let verdict = state.judge(len, rank, &self.sealed);
+        let size = state.would_queue(len);
         match verdict {
             Ok(()) => self.keep(&mut state, record),
             Err(cause) => state.lose(cause, Tally::one(len), sequence),
@@ -181,7 +156,7 @@ impl Buffer {
     pub fn offer(&self, record: &[u8]) -> bool {
         let len = record.len();
         let mut state = self.lock();
-        if len == 0 || state.judge(len).is_err() {
+        if len == 0 || !state.fits(len) {
             return false;
         }
         let size = state.would_queue(len);
@@ -218,90 +193,9 @@ impl Buffer {
         self.leave(state, size);
     }
 
-    // === What the shipper calls; there is one ===
-
-    /// The oldest chunk; the one being filled when no other is left.
-    ///
-    /// Its records stay queued until they are released.
-    #[must_use]
-    pub fn take(&self) -> Option<Chunk> {
-        if let Ok(chunk) = self.sealed.try_recv() {
-            return Some(chunk);
-        }
-        let mut state = self.lock();
-        // A chunk may have been sealed between the look above and the lock.
-        if let Ok(chunk) = self.sealed.try_recv() {
-            return Some(chunk);
-        }
-        if state.chunk.is_empty() {
-            return None;
-        }
-        Some(mem::replace(&mut state.chunk, self.spare.pop().unwrap_or_default()))
-    }
-
-    /// Counts taken records as gone.
-    pub fn release(&self, outcome: Outcome, tally: Tally) {
-        if tally.is_zero() {
-            return;
-        }
-        let mut state = self.lock();
-        state.stats.queued = state.stats.queued.without(tally);
-        // With nothing left there is no reason left either.
-        state.due &= !state.stats.queued.is_zero();
-        match outcome {
-            Outcome::Sent => state.stats.sent += tally,
-            Outcome::Dropped(cause) => state.lose(cause, tally, None),
-        }
-    }
-
-    /// Gives a chunk back when all its records are released.
-    pub fn recycle(&self, chunk: Chunk) {
-        if let Some(chunk) = chunk.emptied(2 * CHUNK_BYTES) {
-            // A full store of spares frees this one.
-            drop(self.spare.push(chunk));
-        }
-    }
-
-    /// Starts a flush: forgets why it was due and returns the bytes it has to get rid of.
-    pub fn begin_flush(&self) -> u64 {
-        let mut state = self.lock();
-        state.due = false;
-        state.stats.queued.bytes
-    }
-
-    /// Ready when a flush is due. One task may wait, and it may be woken without need.
-    pub fn poll_due(&self, context: &Context<'_>) -> Poll<()> {
-        self.poll(context, |state| {
-            let flush_limit = state.limits.flush_limit as u64;
-            (state.due || state.stats.queued.bytes >= flush_limit, flush_limit)
-        })
-    }
-
-    /// Ready when so much is queued that nothing is gained by letting more come together.
-    ///
-    /// That is one full chunk, or less where the limits are so narrow that waiting could cost records.
-    pub fn poll_full(&self, context: &Context<'_>) -> Poll<()> {
-        self.poll(context, |state| {
-            let full = CHUNK_BYTES.min(state.limits.drop_limit / 2).max(state.limits.flush_limit) as u64;
-            (state.stats.queued.bytes >= full, full)
-        })
-    }
-
-    /// Ends the intake and drops what was not taken, both with the cause `exit`; returns what was dropped now.
-    pub fn close(&self) -> Tally {
-        let mut state = self.lock();
-        state.closed = true;
-        let rest = mem::take(&mut state.chunk);
-        let dropped = self
-            .sealed
-            .try_iter()
-            .chain([rest])
-            .fold(Tally::default(), |sum, chunk| sum + Tally::new(chunk.records(), chunk.bytes().len()));
-        if !dropped.is_zero() {
-            state.stats.queued = state.stats.queued.without(dropped);
-            state.lose(DropCause::Exit, dropped, None);
-        }
-        dropped
+    /// Puts another policy in force.
+    pub fn set_policy(&self, policy: Policy) {
+        self.lock().policy = policy;
     }
 
     // === Inside ===
@@ -359,18 +253,6 @@ impl Buffer {
         let size = state.stats.queued.bytes;
         self.leave(state, size);
     }
-
-    fn poll(&self, context: &Context<'_>, condition: impl FnOnce(&State) -> (bool, u64)) -> Poll<()> {
-        self.shipper.register(context.waker());
-        let mut state = self.lock();
-        let (met, wake_at) = condition(&state);
-        if met && !state.stats.queued.is_zero() {
-            Poll::Ready(())
-        } else {
-            state.wake_at = Some(wake_at);
-            Poll::Pending
-        }
-    }
 }
 
 /// Growing rounds of waiting in place for the lock: 62 pauses together, about a microsecond.
@@ -392,6 +274,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
+    use std::task::Context;
+    use std::task::Poll;
     use std::task::Wake;
     use std::task::Waker;
 
@@ -520,9 +404,9 @@ mod tests {
     fn a_gap_is_taken_once_and_grows_when_given_back() {
         let buffer = buffer(1, 4);
         assert_eq!(buffer.take_gap(), None);
-        buffer.log_numbered(b"kept", Some(1)).unwrap();
+        buffer.log_ranked(b"kept", Rank::High, Some(1)).unwrap();
         for sequence in 2..5 {
-            buffer.log_numbered(b"lost", Some(sequence)).unwrap_err();
+            buffer.log_ranked(b"lost", Rank::High, Some(sequence)).unwrap_err();
         }
         let gap = buffer.take_gap().unwrap();
         assert_eq!(
@@ -530,7 +414,7 @@ mod tests {
             (Some(2), Some(4), Tally::new(3, 12))
         );
         assert_eq!(buffer.take_gap(), None);
-        buffer.log_numbered(b"more", Some(5)).unwrap_err();
+        buffer.log_ranked(b"more", Rank::High, Some(5)).unwrap_err();
         buffer.restore_gap(&gap);
         let gap = buffer.take_gap().unwrap();
         assert_eq!(
@@ -570,6 +454,84 @@ mod tests {
         assert_eq!(buffer.poll_due(&Context::from_waker(Waker::noop())), Poll::Ready(()));
         assert_eq!(buffer.log(b"y"), Err(Dropped(DropCause::Overflow)));
         assert_eq!(release_all(&buffer).len(), 40);
+    }
+
+    fn kept_lines(buffer: &Buffer) -> String {
+        String::from_utf8(release_all(buffer)).unwrap()
+    }
+
+    #[test]
+    fn with_eviction_the_oldest_records_make_room_and_are_counted_whole() {
+        let buffer = buffer(1, 10);
+        buffer.set_policy(Policy { evict: true, shed_limit: None });
+        for record in ["aa", "bbb", "cccc"] {
+            buffer.log(record.as_bytes()).unwrap();
+        }
+        buffer.log(b"dddd").unwrap();
+        assert_eq!(buffer.stats().dropped.of(DropCause::Evicted), Tally::new(2, 5));
+        assert_eq!(
+            buffer.log(&[b'e'; 11]),
+            Err(Dropped(DropCause::Overflow)),
+            "nothing could make room for it"
+        );
+        assert_eq!(kept_lines(&buffer), "ccccdddd");
+        assert!(buffer.stats().balanced());
+    }
+
+    #[test]
+    fn with_eviction_what_the_shipper_has_taken_stays() {
+        let buffer = buffer(1, 10);
+        buffer.set_policy(Policy { evict: true, shed_limit: None });
+        buffer.log(b"aaaaaa").unwrap();
+        let taken = buffer.take().unwrap();
+        buffer.log(b"bbbb").unwrap();
+        buffer.log(b"cccc").unwrap();
+        assert_eq!(buffer.log(b"ddddd"), Err(Dropped(DropCause::Overflow)));
+        assert_eq!(taken.bytes(), b"aaaaaa");
+        buffer.release(Outcome::Sent, Tally::one(6));
+        assert_eq!(kept_lines(&buffer), "cccc");
+        assert_eq!(buffer.stats().dropped.of(DropCause::Evicted), Tally::one(4));
+    }
+
+    #[test]
+    fn eviction_goes_through_sealed_chunks_in_their_order() {
+        let buffer = buffer(1, 3 * CHUNK_BYTES);
+        buffer.set_policy(Policy { evict: true, shed_limit: None });
+        for n in 0..1000 {
+            buffer.log(format!("{n:01024}").as_bytes()).unwrap();
+        }
+        let stats = buffer.stats();
+        assert_eq!((stats.queued.records, stats.dropped.of(DropCause::Evicted).records), (192, 808));
+        let kept = kept_lines(&buffer);
+        let numbers: Vec<usize> =
+            kept.as_bytes().chunks(1024).map(|line| str::from_utf8(line).unwrap().parse().unwrap()).collect();
+        assert_eq!(numbers, (808..1000).collect::<Vec<_>>());
+        assert!(buffer.stats().balanced());
+    }
+
+    #[test]
+    fn less_important_records_are_shed_before_important_ones() {
+        let buffer = buffer(1, 100);
+        buffer.set_policy(Policy { shed_limit: Some(40), evict: false });
+        let fill = |rank| std::iter::from_fn(|| buffer.log_ranked(b"0123456789", rank, None).ok()).count();
+        assert_eq!((fill(Rank::Low), fill(Rank::Normal), fill(Rank::High)), (4, 3, 3));
+        let dropped = buffer.stats().dropped;
+        assert_eq!((dropped.of(DropCause::Shed).records, dropped.of(DropCause::Overflow).records), (2, 1));
+    }
+
+    #[test]
+    fn what_is_spooled_makes_room_and_is_counted_apart() {
+        let buffer = buffer(1, 10);
+        buffer.adopt(Tally::new(2, 7));
+        buffer.log(b"0123456789").unwrap();
+        let chunk = buffer.take().unwrap();
+        buffer.spooled(Tally::one(chunk.bytes().len()));
+        buffer.log(b"abc").unwrap();
+        assert_eq!(buffer.stats().spooled, Tally::new(3, 17));
+        assert_eq!(buffer.begin_flush(), 20);
+        buffer.release_spooled(Outcome::Sent, Tally::new(3, 17));
+        assert_eq!((buffer.stats().sent, buffer.stats().queued), (Tally::new(3, 17), Tally::one(3)));
+        assert!(buffer.stats().balanced());
     }
 
     /// What a caller can do, for the comparison with a model that knows only the rules.
@@ -680,7 +642,7 @@ mod tests {
                         for n in 0..records {
                             // A drop is expected where the limit is low.
                             let line = format!("{producer} {n} {}\n", "x".repeat(n % 200));
-                            buffer.log_numbered(line.as_bytes(), Some(n as u64)).ok();
+                            buffer.log_ranked(line.as_bytes(), Rank::High, Some(n as u64)).ok();
                         }
                     })
                 })

@@ -3,8 +3,9 @@
 use super::schema;
 use super::schema::Reload;
 use super::settings::Config;
-use super::settings::Target;
-use super::settings::Tls;
+use super::shipping::Format;
+use super::shipping::Target;
+use super::shipping::Tls;
 use crate::address::HostPort;
 
 /// The keys that differ, by the moment at which their new values count.
@@ -42,6 +43,8 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
     let plain = differing!(old, new:
         listen.public, listen.admin, listen.socket_mode, listen.trusted,
         log.level, log.format, log.ship, log.token, log.legacy_fields,
+        logger.target_order, logger.max_connection_age, logger.overflow, logger.shed_limit,
+        logger.dead_letter_limit, logger.ready_max_age,
         logger.flush_limit, logger.drop_limit, logger.timeout, logger.max_retry_times, logger.retry_interval,
         logger.retry_max_interval, logger.periodic_flush, logger.max_line, logger.replay_tail,
         ingest.listen, ingest.receive_buffer,
@@ -53,12 +56,18 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         limits.header_timeout,
     );
     let lists = [
+        ("log.sample", old.log.samples != new.log.samples),
+        ("logger.targets", old.logger.alternatives != new.logger.alternatives),
+        ("logger.spool_limit", old.logger.spool.limit != new.logger.spool.limit),
+        ("logger.spool_interval", old.logger.spool.interval != new.logger.spool.interval),
+        ("logger.spool_order", old.logger.spool.order != new.logger.spool.order),
         ("gateway.route", old.gateway.routes != new.gateway.routes),
         ("gateway.namespace", old.gateway.namespaces != new.gateway.namespaces),
     ];
     let target = target(&old.logger.target, &new.logger.target);
     let tls = tls(old.logger.tls.as_ref(), new.logger.tls.as_ref());
-    let all = top.into_iter().chain(plain).chain(target).chain(tls).chain(lists);
+    let format = format(&old.logger.format, &new.logger.format);
+    let all = top.into_iter().chain(plain).chain(target).chain(format).chain(tls).chain(lists);
     let mut changes = Changes::default();
     for (key, _) in all.filter(|(_, differs)| *differs) {
         match reload(key) {
@@ -93,6 +102,24 @@ fn target(old: &Target, new: &Target) -> [(&'static str, bool); 4] {
         ("logger.path", path(old) != path(new)),
         ("logger.sock_type", datagrams(old) != datagrams(new)),
     ]
+}
+
+/// The keys from which the format is made. When another one is chosen, that alone is the change.
+fn format(old: &Format, new: &Format) -> Vec<(&'static str, bool)> {
+    match (old, new) {
+        (Format::Ndjson, Format::Ndjson) => Vec::new(),
+        (Format::Syslog(old), Format::Syslog(new)) => vec![
+            ("logger.format", old.dialect != new.dialect),
+            ("logger.syslog_facility", old.facility != new.facility),
+            ("logger.syslog_tag", old.tag != new.tag),
+            ("logger.octet_counting", old.octet_counting != new.octet_counting),
+        ],
+        (Format::Beats(old), Format::Beats(new)) => vec![
+            ("logger.compression", old.compression != new.compression),
+            ("logger.ack_timeout", old.ack_timeout != new.ack_timeout),
+        ],
+        (Format::Ndjson | Format::Syslog(_) | Format::Beats(_), _) => vec![("logger.format", true)],
+    }
 }
 
 /// The keys from which TLS is made. When it is switched on or off, that alone is the change.
@@ -130,9 +157,12 @@ mod tests {
         ("log.ship", "false", &[]),
         ("log.token", "plain", &[]),
         ("log.legacy_fields", "true", &[]),
+        ("log.sample", "[\"nginx_access=1/10\"]", &[]),
         ("logger.host", "logs.example.org", &[]),
         ("logger.port", "1", &[]),
         ("logger.sock_type", "udp", &[]),
+        ("logger.targets", "[\"tcp:127.0.0.1:5170\", \"tcp:127.0.0.1:5171\"]", &[]),
+        ("logger.max_connection_age", "1m", &[]),
         ("logger.flush_limit", "8k", &[]),
         ("logger.drop_limit", "128m", &[]),
         ("logger.timeout", "1", &[]),
@@ -144,6 +174,19 @@ mod tests {
         ("logger.ssl_verify", "false", &["logger.ssl=true"]),
         ("logger.sni_host", "logs.example.org", &["logger.ssl=true"]),
         ("logger.ssl_ca", "/etc/ca.pem", &["logger.ssl=true"]),
+        ("logger.format", "syslog5424", &["logger.format=syslog3164"]),
+        ("logger.compression", "3", &["logger.format=beats"]),
+        ("logger.ack_timeout", "1m", &["logger.format=beats"]),
+        ("logger.syslog_facility", "daemon", &["logger.format=syslog3164"]),
+        ("logger.syslog_tag", "im", &["logger.format=syslog3164"]),
+        ("logger.octet_counting", "true", &["logger.format=syslog3164"]),
+        ("logger.overflow", "spool", &[]),
+        ("logger.spool_limit", "2g", &[]),
+        ("logger.spool_interval", "5s", &[]),
+        ("logger.spool_order", "errors_first", &[]),
+        ("logger.shed_limit", "1m", &[]),
+        ("logger.dead_letter_limit", "1m", &[]),
+        ("logger.ready_max_age", "off", &[]),
         ("logger.max_line", "1m", &[]),
         ("logger.replay_tail", "off", &[]),
         ("ingest.listen", "[]", &[]),
@@ -178,8 +221,7 @@ mod tests {
         "logger.max_buffer_reuse",
         "logger.ssl_cert",
         "logger.ssl_key",
-        "logger.format",
-        "logger.overflow",
+        "logger.target_order",
         "auth.jwt_secret_file",
     ];
 
@@ -194,8 +236,19 @@ mod tests {
             let old = config(&arguments);
             arguments.push(format!("{key}={value}"));
             let changes = changes(&old, &config(&arguments));
-            let restarts = ["node", "data_dir", "log.format", "limits.connections"];
-            if restarts.contains(key) || key.starts_with("listen.") || key.starts_with("ingest.") {
+            let restarts = [
+                "node",
+                "data_dir",
+                "log.format",
+                "limits.connections",
+                "logger.overflow",
+                "logger.dead_letter_limit",
+            ];
+            if restarts.contains(key)
+                || key.starts_with("listen.")
+                || key.starts_with("ingest.")
+                || key.starts_with("logger.spool_")
+            {
                 assert_eq!((changes.restart, changes.live), (vec![*key], vec![]));
             } else {
                 assert_eq!((changes.live, changes.restart), (vec![*key], vec![]));

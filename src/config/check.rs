@@ -9,6 +9,7 @@ use super::auth;
 use super::gateway;
 use super::logger;
 use super::mistake::Place;
+use super::nearest::nearest;
 use super::read::Reader;
 use super::read::SIZE_MAX;
 use super::settings::Config;
@@ -18,11 +19,15 @@ use super::settings::Limits;
 use super::settings::Listen;
 use super::settings::Log;
 use super::settings::LogFormat;
-use super::settings::Target;
 use super::settings::TokenMode;
 use super::settings::Trusted;
+use super::shipping::Target;
 use crate::address::Address;
+use crate::record::Action;
 use crate::units::Bare;
+
+/// The largest part that a sample may leave out.
+const SAMPLE_MAX: u32 = 1_000_000;
 
 const LEVELS: &[(&str, Level)] = &[
     ("error", Level::Error),
@@ -35,9 +40,11 @@ const LEVELS: &[(&str, Level)] = &[
 /// The whole configuration. It is only worth something if nothing was reported.
 pub(super) fn config(read: Reader<'_>, sources: &Sources<'_>) -> Config {
     let auth = auth::auth(read, sources.read_secret);
+    let (node, data_dir) = (node(read, sources.host_name), data_dir(read));
     let config = Config {
-        node: node(read, sources.host_name),
-        data_dir: data_dir(read),
+        logger: logger::logger(read, &node, &data_dir),
+        node,
+        data_dir,
         shutdown_timeout: read.duration(
             "shutdown_timeout",
             Bare::Seconds,
@@ -45,7 +52,6 @@ pub(super) fn config(read: Reader<'_>, sources: &Sources<'_>) -> Config {
         ),
         listen: listen(read),
         log: log(read),
-        logger: logger::logger(read),
         ingest: Ingest {
             listen: read.addresses("ingest.listen").into_iter().map(|(address, _)| address).collect(),
             receive_buffer: read.size("ingest.receive_buffer", 4096..=SIZE_MAX),
@@ -164,6 +170,47 @@ fn log(read: Reader<'_>) -> Log {
             .word("log.token", &[("hashed", TokenMode::Hashed), ("plain", TokenMode::Plain)])
             .unwrap_or(TokenMode::Hashed),
         legacy_fields: read.switch("log.legacy_fields"),
+        samples: samples(read),
+    }
+}
+
+/// Each entry of `log.sample`: an action and how many of its records one stands for.
+fn samples(read: Reader<'_>) -> Vec<(Action, u32)> {
+    let key = "log.sample";
+    let mut samples: Vec<(Action, u32)> = Vec::new();
+    for (text, place) in read.texts(key) {
+        let parts = text.split_once("=1/");
+        let number = parts.and_then(|(_, number)| number.parse().ok());
+        let (Some((word, _)), Some(number @ 1..=SAMPLE_MAX)) = (parts, number) else {
+            let problem = format!("\"{text}\" is no sample");
+            read.wrong_at(place, key, problem, "write such as \"nginx_access=1/100\", at most 1/1000000");
+            continue;
+        };
+        match sampled_action(word) {
+            Err((problem, remedy)) => read.wrong_at(place, key, problem, remedy),
+            Ok(action) if samples.iter().any(|(other, _)| *other == action) => {
+                read.wrong_at(place, key, format!("\"{word}\" is listed twice"), "write each action once");
+            }
+            Ok(action) => samples.push((action, number)),
+        }
+    }
+    samples
+}
+
+/// The action that may be sampled, or what is wrong with it.
+fn sampled_action(word: &str) -> Result<Action, (String, String)> {
+    let known = || Action::ALL.iter().map(|action| action.as_str());
+    match Action::of(word) {
+        Some(Action::LogGap) => {
+            let problem = "\"log_gap\" tells of losses and is never left out".to_owned();
+            Err((problem, "remove this entry".to_owned()))
+        }
+        Some(action) => Ok(action),
+        None => {
+            let near = nearest(word, known()).map(|near| format!("did you mean \"{near}\"?"));
+            let all = || format!("there are {}", known().collect::<Vec<_>>().join(", "));
+            Err((format!("\"{word}\" is no action"), near.unwrap_or_else(all)))
+        }
     }
 }
 
@@ -221,21 +268,23 @@ fn collide(one: &Address, other: &Address) -> bool {
 
 /// A daemon that sends its lines to its own ingest sends each line for ever.
 fn no_line_comes_back(read: Reader<'_>, config: &Config) {
-    let target = match config.logger.target.clone() {
-        Target::Tcp(host_port) => Address::Tcp(host_port),
-        Target::Udp(host_port) => Address::Udp(host_port),
-        Target::Unix(path) => Address::Unix(path),
-        Target::Unixgram(path) => Address::Unixgram(path),
-    };
-    let own = config.ingest.listen.iter().any(|address| collide(address, &target));
-    read.relation(
-        &["logger.path", "logger.port", "logger.host", "ingest.listen"],
-        !own,
-        format!(
-            "\"{target}\" is also listed in ingest.listen, so every line would come back and be sent for ever"
-        ),
-        "send to the log server, or listen elsewhere",
-    );
+    for target in [&config.logger.target].into_iter().chain(&config.logger.alternatives) {
+        let target = match target.clone() {
+            Target::Tcp(host_port) => Address::Tcp(host_port),
+            Target::Udp(host_port) => Address::Udp(host_port),
+            Target::Unix(path) => Address::Unix(path),
+            Target::Unixgram(path) => Address::Unixgram(path),
+        };
+        let own = config.ingest.listen.iter().any(|address| collide(address, &target));
+        read.relation(
+            &["logger.targets", "logger.path", "logger.port", "logger.host", "ingest.listen"],
+            !own,
+            format!(
+                "\"{target}\" is also listed in ingest.listen, so every line would come back and be sent for ever"
+            ),
+            "send to the log server, or listen elsewhere",
+        );
+    }
 }
 
 fn nothing_insecure_in_public(read: Reader<'_>, config: &Config) {

@@ -35,6 +35,7 @@ mod read;
 mod schema;
 mod secret;
 mod settings;
+mod shipping;
 
 use std::io;
 use std::path::Path;
@@ -47,6 +48,7 @@ pub use mistake::Mistake;
 pub use mistake::Place;
 pub use secret::Secret;
 pub use settings::*;
+pub use shipping::*;
 
 /// The commented defaults: the manual.
 pub const DEFAULTS: &str = include_str!("default.toml");

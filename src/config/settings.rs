@@ -8,8 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::secret::Secret;
+use super::shipping::Logger;
 use crate::address::Address;
-use crate::address::HostPort;
+use crate::record::Action;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Log {
     pub token: TokenMode,
     /// True if the misspelt names of the original appear beside the right ones.
     pub legacy_fields: bool,
+    /// Actions of which one record stands for so many.
+    pub samples: Vec<(Action, u32)>,
 }
 
 /// How important a diagnostic is.
@@ -104,62 +107,6 @@ pub enum TokenMode {
     Hashed,
     /// As they are. Whoever reads the log can then log in with them.
     Plain,
-}
-
-/// `[logger]`: the way to the log server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logger {
-    /// Where lines go.
-    pub target: Target,
-    /// Send as soon as this many bytes wait; below `drop_limit`.
-    pub flush_limit: usize,
-    /// A line is dropped and counted if more bytes than these would wait.
-    pub drop_limit: usize,
-    /// For connecting, for the TLS handshake and for each write.
-    pub timeout: Duration,
-    /// Tries after the first one before an error is reported; `None` is endless. The lines are kept in any case.
-    pub max_retry_times: Option<u32>,
-    /// The pause after the first failed try.
-    pub retry_interval: Duration,
-    /// The longest pause, to which the first one grows.
-    pub retry_max_interval: Duration,
-    /// Send what waits at least this often; `None` is never.
-    pub periodic_flush: Option<Duration>,
-    /// The longest line; what is longer is cut and marked. Never more than `drop_limit`.
-    pub max_line: usize,
-    /// How many of the bytes sent last are kept, to be sent again when a stream breaks; 0 is none. Not below
-    /// `max_line` otherwise.
-    pub replay_tail: usize,
-    /// TLS to the log server, if it is on.
-    pub tls: Option<Tls>,
-}
-
-/// Where lines go: from `host`, `port`, `path` and `sock_type`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Lines on a TCP stream.
-    Tcp(HostPort),
-    /// Whole lines in datagrams.
-    Udp(HostPort),
-    /// Lines on a stream of a unix socket.
-    Unix(PathBuf),
-    /// Whole lines in datagrams of a unix socket.
-    Unixgram(PathBuf),
-}
-
-/// TLS to the log server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// False accepts any certificate.
-    pub verify: bool,
-    /// The name to ask for and to verify; without it, that is the host.
-    pub sni_host: Option<String>,
-    /// A PEM file with the trusted authorities; without it, those of the system.
-    pub ca: Option<PathBuf>,
-    /// A PEM file with the certificate that pillion shows; always together with `key`.
-    pub cert: Option<PathBuf>,
-    /// A PEM file with the key of that certificate.
-    pub key: Option<PathBuf>,
 }
 
 /// `[ingest]`: log lines from nginx and others.

@@ -90,6 +90,8 @@ pub struct Metrics {
     pub send_delay: Histogram,
     /// Records written, by action.
     pub actions: Family<ByAction, Counter>,
+    /// Records left out by sampling.
+    pub sampled_out: Counter,
     /// Lines taken in, by kind.
     pub ingest_lines: Family<ByKind, Counter>,
     /// Lines that came in and could not be taken whole, by reason.
@@ -121,6 +123,7 @@ impl Metrics {
             undelivered: add(r, "pillion_gateway_undelivered", "Messages a session did not get, by reason"),
             send_delay,
             actions: add(r, "pillion_log_actions", "Records written, by action"),
+            sampled_out: add(r, "pillion_log_sampled_out", "Records left out by sampling"),
             ingest_lines: add(r, "pillion_ingest_lines", "Lines taken in, by kind"),
             ingest_faults: add(r, "pillion_ingest_faults", "Lines not taken whole, by reason"),
             registry: Mutex::new(registry),

@@ -7,9 +7,11 @@
 //! Limits: a record is at most `max` bytes long, its final newline included. A text that would pass it is cut at
 //! a character and the record is marked `log.truncated`; numbers and ids are short and always fit.
 
+mod action;
 mod escape;
 mod stamp;
 
+pub use action::Action;
 pub use escape::escape_into;
 
 use std::fmt;
@@ -81,6 +83,7 @@ fields! {
     REQUEST_ID "request_id" Keyword "The id that nginx gave the request.";
     MESSAGE "message" Text "A line of text from elsewhere.";
     DIALECT "dialect" Keyword "The wire dialect of the connection.";
+    SAMPLE_RATE "sample_rate" Integer "How many records of its action this one stands for.";
     TRUNCATED "log.truncated" Bool "True when a text was cut to the line limit.";
     ORIGINAL "log.original" Text "The line as it came, when parsing left something out.";
     TARGET "log.target" Keyword "The part of the program that a diagnostic comes from.";

@@ -210,14 +210,10 @@ pub(crate) fn config(target: Target) -> config::Logger {
         target,
         flush_limit: 4096,
         drop_limit: 1_048_576,
-        timeout: Duration::from_secs(1),
-        max_retry_times: Some(3),
-        retry_interval: Duration::from_millis(100),
-        retry_max_interval: Duration::from_secs(30),
         periodic_flush: None,
-        max_line: 256 * 1024,
         replay_tail: 0,
-        tls: None,
+        data_dir: None,
+        ..config::Config::default().logger
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use pillion::address::HostPort;
 use pillion::buffer::Buffer;
 use pillion::buffer::DropCause;
+use pillion::buffer::Rank;
 use pillion::buffer::Tally;
 use pillion::config;
 use pillion::config::Target;
@@ -102,14 +103,14 @@ async fn a_restart_during_traffic_costs_only_counted_lines_and_is_told_as_a_gap(
     let (logger, _) = start_with(&settings, Arc::clone(&buffer), gap_writer(&buffer));
     let line = |n: u64| format!("{n:09}\n").into_bytes();
     for n in 0..10 {
-        buffer.log_numbered(&line(n), Some(n)).unwrap();
+        buffer.log_ranked(&line(n), Rank::High, Some(n)).unwrap();
     }
     server.until(|seen| seen.lines() == 10).await;
     flush_at_last(&logger).await;
     server.kill().await;
 
     for n in 10..200 {
-        let kept = buffer.log_numbered(&line(n), Some(n)).is_ok();
+        let kept = buffer.log_ranked(&line(n), Rank::High, Some(n)).is_ok();
         assert_eq!(kept, n < 110, "100 lines of 10 bytes fit");
         assert!(buffer.stats().balanced());
         tokio::task::yield_now().await;
