@@ -153,13 +153,11 @@ fn ship(records: usize, producers: usize, flush_limit: usize, replay_tail: usize
         flush_limit,
         drop_limit: LIMIT,
         timeout: Duration::from_secs(10),
-        max_retry_times: Some(3),
-        retry_interval: Duration::from_millis(100),
         retry_max_interval: Duration::from_secs(1),
         periodic_flush: Some(Duration::from_millis(10)),
-        max_line: 256 << 10,
         replay_tail,
-        tls: None,
+        data_dir: None,
+        ..config::Config::default().logger
     };
     let buffer = logger::buffer(&config);
     let (_logger, shipper) = logger::build(&config, Arc::clone(&buffer), || {}).unwrap();

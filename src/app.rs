@@ -29,6 +29,7 @@ use crate::logger::Logger;
 use crate::logger::Shipper;
 use crate::metrics::Metrics;
 use crate::metrics::Shipping;
+use crate::metrics::Spooling;
 use crate::net;
 use crate::net::Listener;
 use crate::record::Origin;
@@ -277,15 +278,26 @@ fn style(config: &Config) -> Style {
 /// Lets the metrics read the log's counters.
 fn watch(metrics: &Metrics, buffer: &Arc<Buffer>, logger: &Logger) {
     let logger = logger.clone();
-    metrics.watch_log(Arc::clone(buffer), move || {
-        let shipper = logger.stats().shipper;
+    metrics.watch_log(Arc::clone(buffer), logger.flush_times(), move || {
+        let logger::Stats { shipper, oldest, spool, .. } = logger.stats();
         Shipping {
             flushes: shipper.flushes,
             flushes_failed: shipper.flushes_failed,
             retries: shipper.retries,
             reconnects: shipper.reconnects,
             resent: shipper.resent,
+            acknowledged: shipper.acknowledged,
             connected: shipper.connected,
+            oldest: oldest.unwrap_or_default(),
+            spool: spool.map(|spool| Spooling {
+                disk_bytes: spool.disk_bytes,
+                frames: spool.frames,
+                syncs: spool.syncs,
+                sync_time: spool.sync_time,
+                rotten: spool.rotten,
+                refused: spool.refused_full + spool.refused_space,
+                failed: spool.poisoned.is_some(),
+            }),
         }
     });
 }

@@ -76,13 +76,15 @@ pub enum DropCause {
     DeadLetter,
     /// The log server refused it again and again, and there was no place among the dead letters.
     Refused,
+    /// It was on disk, and could not be read back.
+    Rotten,
     /// It was still queued when the time to drain had passed, or came after that.
     Exit,
 }
 
 impl DropCause {
     /// Every cause, in the order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Overflow,
         Self::Shed,
         Self::Evicted,
@@ -90,6 +92,7 @@ impl DropCause {
         Self::Datagram,
         Self::DeadLetter,
         Self::Refused,
+        Self::Rotten,
         Self::Exit,
     ];
 
@@ -104,6 +107,7 @@ impl DropCause {
             Self::Datagram => "datagram",
             Self::DeadLetter => "dead_letter",
             Self::Refused => "refused",
+            Self::Rotten => "rotten",
             Self::Exit => "exit",
         }
     }
@@ -227,10 +231,11 @@ mod tests {
             ("datagram", 5),
             ("dead_letter", 6),
             ("refused", 7),
-            ("exit", 8),
+            ("rotten", 8),
+            ("exit", 9),
         ];
         assert_eq!(records, expected);
-        assert_eq!(drops.total(), Tally::new(36, 80));
+        assert_eq!(drops.total(), Tally::new(45, 90));
     }
 
     #[test]

@@ -18,6 +18,24 @@ impl Chunk {
         Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(ENDS_AT_FIRST), evicted: 0 }
     }
 
+    /// The records that end at `ends` in `bytes`; `None` when these are no ends of whole records.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>, ends: Vec<u32>) -> Option<Self> {
+        let ascending = ends.is_sorted_by(|one, next| one < next) && ends.first() != Some(&0);
+        let whole = ends.last().map_or(0, |end| *end as usize) == bytes.len();
+        (ascending && whole).then_some(Self { bytes, ends, evicted: 0 })
+    }
+
+    /// The records that are `wanted`, and the others.
+    #[must_use]
+    pub fn split(&self, wanted: impl Fn(&[u8]) -> bool) -> (Self, Self) {
+        let (mut picked, mut rest) = (Self::default(), Self::default());
+        for record in (0..self.records()).filter_map(|index| self.record(index)) {
+            if wanted(record) { picked.push(record) } else { rest.push(record) }
+        }
+        (picked, rest)
+    }
+
     /// All records, concatenated.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -148,6 +166,17 @@ mod tests {
         assert_eq!((first.bytes(), first.ends()), (&b"ab456"[..], &[2, 4, 5][..]));
         assert!(first.absorb(&chunk(8, &["x"]), 1), "nothing of it");
         assert_eq!([0, 1, 2, 3, 9].map(|index| first.offset(index)), [0, 2, 4, 5, 5]);
+    }
+
+    #[test]
+    fn a_chunk_is_made_of_whole_records_only() {
+        let chunk = |ends: &[u32]| Chunk::of(b"abcdef".to_vec(), ends.to_vec());
+        assert_eq!(chunk(&[2, 6]).unwrap().record(1), Some(&b"cdef"[..]));
+        for ends in [&[][..], &[0, 6], &[2, 2, 6], &[4, 2], &[2, 5], &[2, 7]] {
+            assert!(chunk(ends).is_none(), "{ends:?}");
+        }
+        let (short, long) = chunk(&[1, 4, 6]).unwrap().split(|record| record.len() < 3);
+        assert_eq!((short.bytes(), short.ends(), long.bytes()), (&b"aef"[..], &[1, 3][..], &b"bcd"[..]));
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl Buffer {
         })
     }
 
+    /// Ends the intake: what comes from now on is dropped with the cause `exit`.
+    pub fn shut(&self) {
+        self.lock().closed = true;
+    }
+
     /// Ends the intake and drops what was not taken, both with the cause `exit`; returns what was dropped now.
     pub fn close(&self) -> Tally {
         let mut state = self.lock();

@@ -34,7 +34,6 @@
 mod counts;
 mod datagrams;
 mod drops;
-mod frames;
 mod intake;
 mod json;
 mod nginx;

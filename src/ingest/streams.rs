@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 
 use super::CONNECTIONS;
 use super::LAST_CALL;
-use super::frames::Frames;
 use super::intake::Intake;
 use crate::clock;
 use crate::net::Listener;
 use crate::net::Stream;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
+use crate::wire::frames::Frames;
 
 /// What one read takes at most.
 const READ: usize = 64 * 1024;

@@ -18,6 +18,10 @@ pub(super) enum Complaint {
     Dropped(DropCause),
     /// Records were sent again.
     Resent,
+    /// A record that the log server refused could not be kept.
+    Buried,
+    /// The spool does not work.
+    Spool,
     /// Not a complaint but its end: lines flow again.
     Recovered,
 }
@@ -38,7 +42,7 @@ impl Complaint {
     /// Every complaint that is still true when it is told later.
     fn lasting() -> impl Iterator<Item = Self> {
         let dropped = DropCause::ALL.into_iter().map(Self::Dropped);
-        [Self::Unreachable, Self::Broken, Self::Closed, Self::Resent].into_iter().chain(dropped)
+        [Self::Unreachable, Self::Broken, Self::Closed, Self::Resent, Self::Buried].into_iter().chain(dropped)
     }
 
     fn slot(self) -> usize {
@@ -48,7 +52,9 @@ impl Complaint {
             Self::Closed => 2,
             Self::Recovered => 3,
             Self::Resent => 4,
-            Self::Dropped(cause) => 5 + cause as usize,
+            Self::Buried => 5,
+            Self::Spool => 6,
+            Self::Dropped(cause) => 7 + cause as usize,
         }
     }
 }
@@ -84,7 +90,7 @@ impl Slot {
 /// The least time between two lines about one cause.
 const QUIET: Duration = Duration::from_secs(10);
 
-const SLOTS: usize = 5 + DropCause::ALL.len();
+const SLOTS: usize = 7 + DropCause::ALL.len();
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,17 @@
 //! One flush: tries with pauses between them, until everything that was queued at its start is through.
 
 use std::io;
+use std::time::Duration;
 
 use crate::buffer::DropCause;
 use crate::buffer::Outcome;
 use crate::clock;
 use crate::logger::FlushError;
+use crate::logger::backlog::Ticket;
 use crate::logger::complaints::Complaint;
 use crate::logger::orders::Rank;
 use crate::logger::parcel::Parcel;
+use crate::logger::parcel::Settled;
 use crate::logger::tail::Ending;
 use crate::logger::transport::Transport;
 use crate::logger::worker::Shipper;
@@ -26,14 +29,21 @@ pub(super) enum End {
 }
 
 /// What a flush has done and has yet to do.
-struct Effort {
-    left: u64,
+pub(super) struct Effort {
+    pub(super) left: u64,
     sent: u64,
     retries: u32,
 }
 
+impl Effort {
+    /// For what happens outside of a flush.
+    pub(super) fn none() -> Self {
+        Self { left: 0, sent: 0, retries: 0 }
+    }
+}
+
 /// Why a try ended early.
-enum Setback {
+pub(super) enum Setback {
     Interrupted,
     Connect(io::Error),
     Send { error: io::Error, kept: bool },
@@ -43,8 +53,9 @@ impl Shipper {
     /// Sends what is queued now; records that come meanwhile may ride along.
     pub(super) async fn flush(&mut self) -> End {
         let waiting = self.orders.take_waiting();
-        let mut effort = Effort { left: self.buffer.begin_flush(), sent: 0, retries: 0 };
+        let mut effort = Effort { left: self.backlog.begin_flush(), sent: 0, retries: 0 };
         let had_work = self.has_work(&effort);
+        let start = clock::now();
         let failure = loop {
             match self.attempt(&mut effort).await {
                 Ok(()) => break None,
@@ -75,7 +86,7 @@ impl Shipper {
             sender.send(answer.clone()).ok();
         }
         match failure {
-            None if had_work => self.note_success(),
+            None if had_work => self.note_success(clock::now() - start),
             None => {}
             Some(text) => self.note_failure(text).await,
         }
@@ -87,20 +98,24 @@ impl Shipper {
         if !self.has_work(effort) {
             return Ok(());
         }
+        self.renew().await;
         let kept = self.line.is_some();
         if !kept {
             self.connect().await?;
+        }
+        if matches!(self.line, Some(Transport::Beats(_))) {
+            return self.send_windows(effort, kept).await;
         }
         while self.has_work(effort) {
             if !self.draining && self.orders.urgent() {
                 return Err(Setback::Interrupted);
             }
             if self.parcel.is_none() {
-                let now = clock::now();
-                self.parcel = self.tail.next(now).or_else(|| Some(Parcel::new(self.buffer.take()?, now)));
+                self.parcel = self.next_parcel().await;
             }
             let (Some(line), Some(parcel)) = (&mut self.line, &mut self.parcel) else { return Ok(()) };
-            let stream = matches!(line, Transport::Stream(_));
+            parcel.frame(&self.settings.framing);
+            let stream = line.is_plain_stream();
             let send = line.send(parcel, self.settings.timeout);
             let result = if self.draining {
                 send.await
@@ -118,76 +133,84 @@ impl Shipper {
                 let kept = kept && stream && error.kind() != io::ErrorKind::TimedOut;
                 Setback::Send { error, kept }
             })?;
+            if self.is_aged() && self.parcel.is_none() {
+                self.hang_up().await;
+                self.connect().await?;
+            }
         }
         Ok(())
     }
 
-    /// True while something is to be sent, for the first time or again.
-    fn has_work(&self, effort: &Effort) -> bool {
-        effort.left > 0 || self.tail.owes() || self.parcel.as_ref().is_some_and(Parcel::repeats)
+    /// The next parcel: what is to be sent again, or else what waits.
+    pub(super) async fn next_parcel(&mut self) -> Option<Parcel> {
+        let now = clock::now();
+        if let Some(parcel) = self.tail.next(now) {
+            return Some(parcel);
+        }
+        let (chunk, ticket) = self.backlog.next().await?;
+        Some(Parcel::new(chunk, ticket, now))
     }
 
-    async fn connect(&mut self) -> Result<(), Setback> {
-        let connect = Transport::connect(&self.settings.destination, self.settings.timeout);
-        let line = if self.draining {
-            connect.await
-        } else {
-            tokio::select! {
-                biased;
-                () = self.orders.wait(Rank::Urgent) => return Err(Setback::Interrupted),
-                line = connect => line,
-            }
-        };
-        let line = line.map_err(Setback::Connect)?;
-        self.tail.begin(matches!(line, Transport::Stream(_)));
-        self.line = Some(line);
-        self.flushes_carried = 0;
-        self.report.change(|stats| {
-            stats.reconnects += u64::from(stats.connects > 0);
-            stats.connects += 1;
-            stats.connected = true;
-        });
-        Ok(())
+    /// True while something is to be sent, for the first time or again.
+    pub(super) fn has_work(&self, effort: &Effort) -> bool {
+        effort.left > 0 || self.tail.owes() || self.parcel.as_ref().is_some_and(Parcel::repeats)
     }
 
     /// Counts what is through.
     fn settle(&mut self, effort: &mut Effort) {
         let Some(parcel) = &mut self.parcel else { return };
-        let settled = parcel.settle();
-        self.buffer.release(Outcome::Sent, settled.sent);
-        self.buffer.release(Outcome::Dropped(DropCause::Datagram), settled.skipped);
-        effort.sent += settled.sent.bytes;
-        effort.left = effort.left.saturating_sub(settled.sent.bytes + settled.skipped.bytes);
+        let (settled, ticket) = (parcel.settle(), parcel.ticket());
         if parcel.is_done()
             && let Some(parcel) = self.parcel.take()
         {
             let Self { buffer, tail, .. } = self;
-            tail.keep(parcel, clock::now(), &mut |chunk| buffer.recycle(chunk));
+            tail.keep(parcel, clock::now(), &mut |parcel| parcel.recycle(buffer));
         }
         if !settled.resent.is_zero() {
             self.report.change(|stats| stats.resent += settled.resent);
             self.tell_resent(settled.resent.records);
         }
-        if !settled.sent.is_zero() {
+        self.account(effort, ticket, &settled, DropCause::Datagram);
+    }
+
+    /// Counts records that are through for the first time, and those that were passed over for a cause.
+    pub(super) fn account(
+        &mut self,
+        effort: &mut Effort,
+        ticket: Ticket,
+        settled: &Settled,
+        skipped_for: DropCause,
+    ) {
+        self.backlog.release(ticket, Outcome::Sent, settled.sent);
+        self.backlog.release(ticket, Outcome::Dropped(skipped_for), settled.skipped);
+        effort.sent += settled.sent.bytes;
+        effort.left = effort.left.saturating_sub(settled.sent.bytes + settled.skipped.bytes);
+        if !settled.sent.is_zero() || !settled.skipped.is_zero() {
             (self.on_room)();
         }
     }
 
     /// Notes a failed try; the text of the failed flush if it was the last one.
     fn set_back(&mut self, setback: &Setback, effort: &mut Effort) -> Option<String> {
-        self.lose_line(match setback {
-            Setback::Send { error, .. } => Ending::of(error),
-            Setback::Interrupted | Setback::Connect(_) => Ending::Ours,
-        });
+        match setback {
+            Setback::Send { error, .. } => {
+                self.targets.demote(self.current, clock::now());
+                self.lose_line(Ending::of(error));
+            }
+            Setback::Interrupted | Setback::Connect(_) => self.lose_line(Ending::Ours),
+        }
         self.failures = self.failures.saturating_add(1);
         let retries = effort.retries;
         let (complaint, error, text) = match setback {
             Setback::Interrupted => return None,
-            Setback::Connect(error) => (Complaint::Unreachable, error, connect_failed(retries, error)),
-            Setback::Send { error, .. } => (Complaint::Broken, error, describe(error)),
+            // Each target that could not be reached was complained about by itself.
+            Setback::Connect(error) => (None, error, connect_failed(retries, error)),
+            Setback::Send { error, .. } => (Some(Complaint::Broken), error, describe(error)),
         };
         self.report.change(|stats| stats.last_error = Some(describe(error)));
-        self.complain(complaint, 1, error);
+        if let Some(complaint) = complaint {
+            self.complain(complaint, 1, error);
+        }
         self.tell_drops();
         if self.settings.retries_max.is_some_and(|max| retries >= max) {
             return Some(format!(
@@ -199,7 +222,9 @@ impl Shipper {
         None
     }
 
-    fn note_success(&mut self) {
+    fn note_success(&mut self, time: Duration) {
+        self.report.flush_times.observe(time.as_secs_f64());
+        self.targets.restore(self.current);
         self.report.change(|stats| stats.flushes += 1);
         self.flushes_carried = self.flushes_carried.saturating_add(1);
         if self.failures > 0 && self.flushes_carried == 1 {

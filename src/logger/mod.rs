@@ -43,31 +43,53 @@
 //! time, and again what is in doubt by then. What is left then is dropped and counted with the cause `exit`, and so
 //! is what comes later. A crash of the process loses what is queued.
 
+mod ages;
+mod backlog;
+mod beats;
 mod complaints;
 mod datagram;
+mod dead_letters;
 mod flush;
+mod framing;
+mod io;
+mod keeper;
+mod line;
 mod orders;
 mod parcel;
 mod report;
 mod settings;
+mod spool;
 mod stream;
+mod suspicion;
 mod tail;
+mod targets;
 mod transport;
+mod windows;
 mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use crate::buffer::Buffer;
 use crate::buffer::Dropped;
 use crate::buffer::Tally;
+use crate::clock;
 use crate::config;
+use crate::journal;
+use crate::logger::backlog::Backlog;
 use crate::logger::orders::Orders;
 use crate::logger::report::Report;
 use crate::logger::settings::Settings;
+use crate::logger::spool::Spool;
 use crate::net::tls;
 
+pub use dead_letters::DeadLetter;
+pub use dead_letters::DeadLetterError;
+pub use dead_letters::DeadLetters;
 pub use report::ShipperStats;
+pub use spool::decode;
 pub use worker::Shipper;
 
 /// Why a logger can not be built from a configuration.
@@ -79,6 +101,9 @@ pub enum Error {
     /// TLS needs a stream.
     #[error("\"ssl\" needs a stream: set \"sock_type\" to \"tcp\" or turn \"ssl\" off")]
     TlsOnDatagrams,
+    /// The spool can not be opened.
+    #[error("the log spool can not be opened")]
+    Spool(#[from] journal::Error),
     /// The certificates or the name are not usable.
     #[error(transparent)]
     Tls(#[from] tls::Error),
@@ -96,18 +121,23 @@ pub enum FlushError {
 }
 
 /// Everything there is to know about a logger at one instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Stats {
     /// What became of the records; the identity holds at every moment.
     pub records: crate::buffer::Stats,
     /// What the shipper did.
     pub shipper: ShipperStats,
+    /// The age of the oldest record that is not delivered, to a quarter of a second; `None` without one.
+    pub oldest: Option<Duration>,
+    /// What the journal of the spool says of itself, where there is a spool.
+    pub spool: Option<journal::Stats>,
 }
 
 /// The handle: cheap to clone, never blocks, usable from threads and tasks alike.
 #[derive(Clone, Debug)]
 pub struct Logger {
     buffer: Arc<Buffer>,
+    backlog: Arc<Backlog>,
     orders: Arc<Orders>,
     report: Arc<Report>,
 }
@@ -132,8 +162,14 @@ pub fn build(
 ) -> Result<(Logger, Shipper), Error> {
     let settings = Settings::new(config)?;
     buffer.set_limits(settings::limits(config));
-    let logger = Logger { buffer, orders: Arc::default(), report: Arc::default() };
-    let shipper = Shipper::new(&logger, settings, Box::new(on_room));
+    buffer.set_policy(settings::policy(config));
+    let (spool, inherited) = Spool::open(config)?.unzip();
+    let backlog = Backlog::new(Arc::clone(&buffer), spool, inherited.unwrap_or_default());
+    let logger =
+        Logger { buffer, backlog: Arc::new(backlog), orders: Arc::default(), report: Arc::default() };
+    let dead_letters = config.data_dir.as_ref();
+    let dead_letters = dead_letters.map(|directory| DeadLetters::new(directory, config.dead_letter_limit));
+    let shipper = Shipper::new(&logger, settings, dead_letters, Box::new(on_room));
     Ok((logger, shipper))
 }
 
@@ -163,7 +199,18 @@ impl Logger {
     /// All counters, coherent with each other on the side of the records.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { records: self.buffer.stats(), shipper: self.report.stats() }
+        Stats {
+            records: self.buffer.stats(),
+            shipper: self.report.stats(),
+            oldest: self.backlog.oldest(clock::now()),
+            spool: self.backlog.spool.as_ref().map(Spool::stats),
+        }
+    }
+
+    /// How long flushes took that sent something, in seconds; a handle to what is counted on.
+    #[must_use]
+    pub fn flush_times(&self) -> Histogram {
+        self.report.flush_times.clone()
     }
 
     /// The error of the last flush that failed, once: like the second result of the original's `log`.
@@ -181,6 +228,7 @@ impl Logger {
     pub fn reload(&self, config: &config::Logger) -> Result<(), Error> {
         let settings = Settings::new(config)?;
         self.buffer.set_limits(settings::limits(config));
+        self.buffer.set_policy(settings::policy(config));
         self.orders.reload(Box::new(settings));
         Ok(())
     }

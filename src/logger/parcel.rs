@@ -1,25 +1,36 @@
 //! A chunk on its way to the log server: which records are through, and where a new connection has to start.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::buffer::Buffer;
 use crate::buffer::Chunk;
 use crate::buffer::Tally;
+use crate::logger::backlog::Ticket;
+use crate::logger::framing::Frames;
+use crate::logger::framing::Framing;
 
 /// A chunk and how far it got.
 ///
-/// A record is through when its last byte was taken. What a broken connection cut is sent again from the start of
-/// that record. Records before it are sent again only as far as they belong to the replay tail.
+/// A record is through when its last byte was taken, or, where the protocol says so, when it was acknowledged. What a
+/// broken connection cut is sent again from the start of that record. Records before it are sent again only as far as
+/// they belong to the replay tail.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    chunk: Chunk,
+    chunk: Arc<Chunk>,
+    ticket: Ticket,
+    /// The records as they travel, from `start` on; the bytes of the chunk where that is nothing else.
+    frames: Option<Frames>,
     /// The first record that is this connection's business.
     start: usize,
-    /// Bytes taken on the present connection, always from the start of a record on.
+    /// Travelling bytes that were taken on the present connection, counted from the start of record `start`.
     taken: usize,
     /// Records that were reported by [`Self::settle`], on the present connection.
     settled: usize,
     /// Records that were ever reported: any of them that is sent from now on is sent again.
     counted: usize,
+    /// Records that were ever put into a window.
+    windowed: usize,
     /// Part of what is taken but not settled: passed over, not sent.
     skipped: Tally,
     /// The same among the records that are sent again.
@@ -42,13 +53,16 @@ pub(super) struct Settled {
 }
 
 impl Parcel {
-    pub(super) fn new(chunk: Chunk, now: Instant) -> Self {
+    pub(super) fn new(chunk: Arc<Chunk>, ticket: Ticket, now: Instant) -> Self {
         Self {
             chunk,
+            ticket,
+            frames: None,
             start: 0,
             taken: 0,
             settled: 0,
             counted: 0,
+            windowed: 0,
             skipped: Tally::default(),
             skipped_again: Tally::default(),
             offered: now,
@@ -56,28 +70,48 @@ impl Parcel {
         }
     }
 
+    /// What the backlog knows it by.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
     // === On a connection ===
+
+    /// Gives the records the form in which they travel.
+    pub(super) fn frame(&mut self, framing: &Framing) {
+        if self.frames.is_none() {
+            self.frames = framing.frames(&self.chunk, self.start);
+        }
+    }
 
     /// The bytes that were not taken yet.
     pub(super) fn rest(&self) -> &[u8] {
-        self.chunk.bytes().get(self.taken..).unwrap_or_default()
+        let (bytes, from) = match &self.frames {
+            Some(frames) => (frames.bytes(), self.taken),
+            None => (self.chunk.bytes(), self.chunk.offset(self.start) + self.taken),
+        };
+        bytes.get(from..).unwrap_or_default()
     }
 
     /// The next record as a unit; for datagrams, which are taken whole.
     pub(super) fn next_record(&self) -> Option<&[u8]> {
-        self.chunk.record(self.through())
+        let index = self.through();
+        match &self.frames {
+            Some(frames) => frames.frame(index - self.start),
+            None => self.chunk.record(index),
+        }
     }
 
     /// `bytes` more bytes were taken.
     pub(super) fn advance(&mut self, bytes: usize) {
-        self.taken = (self.taken + bytes).min(self.chunk.bytes().len());
+        self.taken = (self.taken + bytes).min(self.length(self.chunk.records()));
     }
 
     /// The next record can not be sent: it is passed over.
     pub(super) fn skip_record(&mut self) {
         let index = self.through();
-        let Some(len) = self.next_record().map(<[u8]>::len) else { return };
-        self.advance(len);
+        let Some(len) = self.chunk.record(index).map(<[u8]>::len) else { return };
+        self.taken = self.length(index + 1);
         let skipped = if index < self.counted { &mut self.skipped_again } else { &mut self.skipped };
         *skipped += Tally::one(len);
     }
@@ -106,16 +140,31 @@ impl Parcel {
 
     /// True when the present connection took some of it.
     pub(super) fn is_begun(&self) -> bool {
-        self.taken > self.chunk.offset(self.start)
-    }
-
-    /// What never was through: all records from the next one to count.
-    pub(super) fn unsettled(&self) -> Tally {
-        self.span(self.counted, self.chunk.records())
+        self.taken > 0
     }
 
     pub(super) fn offered(&self) -> Instant {
         self.offered
+    }
+
+    // === In windows ===
+
+    /// The records that are not settled.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &[u8]> {
+        (self.settled..self.chunk.records()).map_while(|index| self.chunk.record(index))
+    }
+
+    /// The next `count` records, to be put into a window; and what of them was in one before.
+    pub(super) fn open_window(&mut self, count: usize) -> (impl Iterator<Item = &[u8]>, Tally) {
+        let (from, to) = (self.settled, (self.settled + count).min(self.chunk.records()));
+        let again = self.span(from, self.windowed.clamp(from, to));
+        self.windowed = self.windowed.max(to);
+        (self.pending().take(count), again)
+    }
+
+    /// The next `count` records were acknowledged.
+    pub(super) fn acknowledge(&mut self, count: usize) {
+        self.taken = self.length((self.settled + count).min(self.chunk.records()));
     }
 
     // === Between two connections ===
@@ -128,7 +177,8 @@ impl Parcel {
     /// The connection is gone: the next one starts with the first record that is its business.
     pub(super) fn rewind(&mut self) {
         self.settled = self.start;
-        self.taken = self.chunk.offset(self.start);
+        self.taken = 0;
+        self.frames = None;
         (self.skipped, self.skipped_again) = (Tally::default(), Tally::default());
     }
 
@@ -166,25 +216,49 @@ impl Parcel {
         self.offered = now;
     }
 
+    /// Lets go of what only its way over the present connection needed; for a parcel that is done.
+    pub(super) fn rest_in_the_tail(&mut self) {
+        self.frames = None;
+        self.taken = self.length(self.chunk.records());
+    }
+
     /// Takes in another parcel whose records are all through as well, if it has the room and the same past.
     pub(super) fn absorb(&mut self, other: &Self) -> bool {
-        self.closes == other.closes && self.chunk.absorb(&other.chunk, other.start) && {
+        let Some(chunk) = Arc::get_mut(&mut self.chunk).filter(|_| self.closes == other.closes) else {
+            return false;
+        };
+        chunk.absorb(&other.chunk, other.start) && {
             self.counted = self.chunk.records();
             self.settled = self.counted;
-            self.taken = self.chunk.bytes().len();
+            self.rest_in_the_tail();
             true
         }
     }
 
-    /// The chunk, to be used again.
-    pub(super) fn into_chunk(self) -> Chunk {
-        self.chunk
+    /// Gives the chunk back, to be used again.
+    pub(super) fn recycle(self, buffer: &Buffer) {
+        // While it is being written to disk it is shared, and goes when that is done.
+        if let Some(chunk) = Arc::into_inner(self.chunk) {
+            buffer.recycle(chunk);
+        }
     }
 
     /// How many records ended within the taken bytes.
     fn through(&self) -> usize {
-        let later = self.chunk.ends().get(self.settled..).unwrap_or_default();
-        self.settled + later.partition_point(|end| *end as usize <= self.taken)
+        let (ends, base) = match &self.frames {
+            Some(frames) => (frames.ends().get(self.settled - self.start..), 0),
+            None => (self.chunk.ends().get(self.settled..), self.chunk.offset(self.start)),
+        };
+        let later = ends.unwrap_or_default();
+        self.settled + later.partition_point(|end| *end as usize <= base + self.taken)
+    }
+
+    /// Travelling bytes from record `start` to the end of the record before `index`.
+    fn length(&self, index: usize) -> usize {
+        match &self.frames {
+            Some(frames) => frames.offset(index.saturating_sub(self.start)),
+            None => self.chunk.offset(index).saturating_sub(self.chunk.offset(self.start)),
+        }
     }
 
     fn span(&self, from: usize, to: usize) -> Tally {
@@ -203,7 +277,7 @@ mod tests {
         for record in records {
             buffer.log(record.as_bytes()).unwrap();
         }
-        Parcel::new(buffer.take().unwrap(), crate::clock::now())
+        Parcel::new(Arc::new(buffer.take().unwrap()), Ticket::default(), crate::clock::now())
     }
 
     fn sent(records: usize, bytes: usize) -> Settled {
@@ -220,7 +294,7 @@ mod tests {
         assert_eq!(parcel.rest(), b"efgh");
         parcel.advance(4);
         assert_eq!(parcel.settle(), sent(2, 5));
-        assert!(parcel.is_done() && parcel.unsettled().is_zero());
+        assert!(parcel.is_done() && parcel.pending().count() == 0);
     }
 
     #[test]
@@ -230,7 +304,7 @@ mod tests {
         assert_eq!(parcel.settle(), sent(1, 3));
         parcel.forget_taken();
         assert_eq!(parcel.rest(), b"defgh");
-        assert_eq!(parcel.unsettled(), Tally::new(2, 5));
+        assert_eq!(parcel.pending().count(), 2);
         assert!(!parcel.repeats());
     }
 
@@ -240,7 +314,7 @@ mod tests {
         parcel.advance(5);
         parcel.settle();
         parcel.rewind();
-        assert_eq!((parcel.rest(), parcel.unsettled()), (&b"abcdefgh"[..], Tally::new(2, 5)));
+        assert_eq!(parcel.rest(), b"abcdefgh");
         assert!(parcel.repeats() && !parcel.is_begun());
         parcel.advance(8);
         let resent = Tally::one(3);

@@ -4,7 +4,10 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use crate::buffer::Tally;
+use crate::metrics;
 
 /// The shipper's side of the statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct ShipperStats {
     /// Records of the replay tail that were sent again; they were counted as sent before, and are not counted so
     /// again.
     pub resent: Tally,
+    /// Records that the log server acknowledged, where its protocol does that.
+    pub acknowledged: Tally,
     /// True while a connection is open.
     pub connected: bool,
     /// The error of the last try that failed; it stays until the next one.
@@ -29,9 +34,17 @@ pub struct ShipperStats {
 }
 
 /// The shared place for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Report {
+    /// How long flushes took that sent something.
+    pub(super) flush_times: Histogram,
     state: Mutex<State>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { flush_times: metrics::times(), state: Mutex::default() }
+    }
 }
 
 #[derive(Debug, Default)]

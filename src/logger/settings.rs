@@ -5,16 +5,26 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::buffer::Limits;
+use crate::buffer::Policy;
+use crate::config::Format;
 use crate::config::Logger;
+use crate::config::Overflow;
 use crate::config::Target;
+use crate::config::TargetOrder;
 use crate::config::Tls;
 use crate::logger::Error;
+use crate::logger::framing::Framing;
 use crate::net::tls;
 
 /// Where lines go and how long things may take.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) destination: Destination,
+    /// At least one.
+    pub(super) destinations: Vec<Destination>,
+    pub(super) order: TargetOrder,
+    pub(super) max_connection_age: Option<Duration>,
+    pub(super) format: Format,
+    pub(super) framing: Framing,
     /// Bounds connect, TLS handshake and each write, separately.
     pub(super) timeout: Duration,
     /// Tries of one flush after the first; `None`: endless.
@@ -39,8 +49,15 @@ impl Settings {
         if config.flush_limit >= config.drop_limit {
             return Err(Error::Limits);
         }
+        let targets = [&config.target].into_iter().chain(&config.alternatives);
         Ok(Self {
-            destination: Destination::new(config)?,
+            destinations: targets
+                .map(|target| Destination::new(target, config.tls.as_ref()))
+                .collect::<Result<_, _>>()?,
+            order: config.target_order,
+            max_connection_age: config.max_connection_age,
+            format: config.format.clone(),
+            framing: Framing::new(&config.format, config.target.is_datagram()),
             timeout: config.timeout.max(PAUSE_MIN),
             retries_max: config.max_retry_times,
             backoff: Backoff::new(config.retry_interval.max(PAUSE_MIN), config.retry_max_interval),
@@ -50,23 +67,33 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// True when a connection that was made by `other` serves these as well.
+    pub(super) fn same_line(&self, other: &Self) -> bool {
+        self.order == other.order
+            && self.format == other.format
+            && self.max_connection_age == other.max_connection_age
+            && self.destinations.len() == other.destinations.len()
+            && self.destinations.iter().zip(&other.destinations).all(|(one, other)| one.is_same(other))
+    }
+}
+
 impl Destination {
-    fn new(config: &Logger) -> Result<Self, Error> {
-        let host = match &config.target {
+    fn new(target: &Target, tls: Option<&Tls>) -> Result<Self, Error> {
+        if target.is_datagram() && tls.is_some() {
+            return Err(Error::TlsOnDatagrams);
+        }
+        let host = match target {
             Target::Tcp(address) => Some(address.host.as_str()),
-            Target::Unix(_) => None,
-            Target::Udp(_) | Target::Unixgram(_) if config.tls.is_some() => {
-                return Err(Error::TlsOnDatagrams);
-            }
-            Target::Udp(_) | Target::Unixgram(_) => None,
+            Target::Unix(_) | Target::Udp(_) | Target::Unixgram(_) => None,
         };
-        let tls = config.tls.as_ref().map(|settings| tls::client(settings, host)).transpose()?;
-        Ok(Self { target: config.target.clone(), tls, source: config.tls.clone() })
+        let client = tls.map(|settings| tls::client(settings, host)).transpose()?;
+        Ok(Self { target: target.clone(), tls: client, source: tls.cloned() })
     }
 
     /// True when a connection to `other` serves this one as well. With TLS it never does: the certificates on
     /// disk may be new ones.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    fn is_same(&self, other: &Self) -> bool {
         self.target == other.target && self.source.is_none() && other.source.is_none()
     }
 }
@@ -80,6 +107,11 @@ impl fmt::Display for Destination {
             Target::Unixgram(path) => write!(out, "unixgram:{}", path.display()),
         }
     }
+}
+
+/// What goes first when not all can be kept.
+pub(super) fn policy(config: &Logger) -> Policy {
+    Policy { shed_limit: config.shed_limit, evict: config.overflow == Overflow::DropOldest }
 }
 
 /// The limits that the buffer works by.

@@ -1,4 +1,4 @@
-//! A stream to the log server: TCP or unix, plain or with TLS.
+//! A stream that acknowledges nothing.
 //!
 //! What the server says is read and ignored. Reading is how its end of the connection is noticed, before a write
 //! that the kernel would still take for nobody; and a server may greet or answer as it likes.
@@ -9,21 +9,12 @@ use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
-use std::time::Duration;
 
-use rustls::ProtocolVersion;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
-use tokio::net::UnixStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use crate::logger::io::Io;
+use crate::logger::io::ReadWrite;
 use crate::logger::parcel::Parcel;
-use crate::net::dial::within;
-use crate::net::tls;
 
 /// An open stream.
 #[derive(Debug)]
@@ -33,44 +24,9 @@ pub(super) struct Stream {
     unconfirmed: usize,
 }
 
-#[derive(Debug)]
-enum Io {
-    Tcp(TcpStream),
-    TcpTls(Box<TlsStream<TcpStream>>),
-    Unix(UnixStream),
-    UnixTls(Box<TlsStream<UnixStream>>),
-}
-
-/// What all of them can do.
-trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for S {}
-
 impl Stream {
-    /// Puts TLS on a TCP stream if it is wanted; the handshake takes at most `timeout`.
-    pub(super) async fn tcp(
-        stream: TcpStream,
-        tls: Option<&tls::Client>,
-        timeout: Duration,
-    ) -> io::Result<Self> {
-        let io = match tls {
-            Some(client) => Io::TcpTls(Box::new(handshake(client, stream, timeout).await?)),
-            None => Io::Tcp(stream),
-        };
-        Ok(Self { io, unconfirmed: 0 })
-    }
-
-    /// Puts TLS on a unix stream if it is wanted; the handshake takes at most `timeout`.
-    pub(super) async fn unix(
-        stream: UnixStream,
-        tls: Option<&tls::Client>,
-        timeout: Duration,
-    ) -> io::Result<Self> {
-        let io = match tls {
-            Some(client) => Io::UnixTls(Box::new(handshake(client, stream, timeout).await?)),
-            None => Io::Unix(stream),
-        };
-        Ok(Self { io, unconfirmed: 0 })
+    pub(super) fn new(io: Io) -> Self {
+        Self { io, unconfirmed: 0 }
     }
 
     /// Writes once, as much as there is room for, and waits for room for at least one byte.
@@ -78,7 +34,7 @@ impl Stream {
     /// A dropped future is taken up by the next call with the same parcel.
     pub(super) async fn send(&mut self, parcel: &mut Parcel) -> io::Result<()> {
         let Self { io, unconfirmed } = self;
-        let buffers = matches!(io, Io::TcpTls(_) | Io::UnixTls(_));
+        let buffers = io.buffers();
         let stream = io.stream();
         if *unconfirmed == 0 {
             *unconfirmed = poll_fn(|context| poll_write(stream, context, parcel.rest())).await?;
@@ -99,18 +55,7 @@ impl Stream {
 
     /// Ends the writing side.
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
-        self.io.stream().shutdown().await
-    }
-}
-
-impl Io {
-    fn stream(&mut self) -> &mut dyn ReadWrite {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::TcpTls(stream) => stream.as_mut(),
-            Self::Unix(stream) => stream,
-            Self::UnixTls(stream) => stream.as_mut(),
-        }
+        self.io.shutdown().await
     }
 }
 
@@ -150,49 +95,5 @@ fn poll_closed(stream: &mut dyn ReadWrite, context: &mut Context<'_>) -> Poll<io
     Poll::Pending
 }
 
-async fn handshake<S>(client: &tls::Client, stream: S, timeout: Duration) -> io::Result<TlsStream<S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let connector = TlsConnector::from(client.config.clone());
-    let mut stream = within(timeout, connector.connect(client.name.clone(), stream)).await?;
-    if client.identified {
-        let patience = timeout.min(VERDICT_MAX);
-        match within(patience, poll_fn(|context| poll_verdict(&mut stream, context))).await {
-            // A server that says nothing has nothing against us, as far as can be known.
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
-            verdict => verdict?,
-        }
-    }
-    Ok(stream)
-}
-
-/// Ready when the server has judged the client certificate.
-///
-/// With TLS 1.3 the client has finished before the server has looked at the certificate. A refusal comes as an
-/// alert with the first read, and what was written until then is lost; a session ticket means that all is well.
-fn poll_verdict<S>(stream: &mut TlsStream<S>, context: &mut Context<'_>) -> Poll<io::Result<()>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut scratch = [0; 16];
-    let mut buffer = ReadBuf::new(&mut scratch);
-    let read = Pin::new(&mut *stream).poll_read(context, &mut buffer);
-    let session = stream.get_ref().1;
-    match read {
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-            Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
-        }
-        Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-        Poll::Pending if session.protocol_version() != Some(ProtocolVersion::TLSv1_3) => Poll::Ready(Ok(())),
-        Poll::Pending if session.tls13_tickets_received() > 0 => Poll::Ready(Ok(())),
-        Poll::Pending => Poll::Pending,
-    }
-}
-
 /// Reads in one go before others get their turn, so that a server that talks without end stops nothing.
 const READS_MAX: usize = 16;
-
-/// How long a server may take to judge a client certificate before it is believed to be content.
-const VERDICT_MAX: Duration = Duration::from_millis(250);

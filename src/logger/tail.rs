@@ -30,7 +30,6 @@ use std::io;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::buffer::Chunk;
 use crate::buffer::Tally;
 use crate::logger::parcel::Parcel;
 
@@ -76,8 +75,8 @@ struct Kept {
     until: Instant,
 }
 
-/// Where chunks go that nobody needs any more.
-type Freed<'a> = &'a mut dyn FnMut(Chunk);
+/// Where parcels go that nobody needs any more.
+type Freed<'a> = &'a mut dyn FnMut(Parcel);
 
 impl Tail {
     pub(super) fn new(limit: usize) -> Self {
@@ -106,8 +105,10 @@ impl Tail {
     /// Takes a parcel that is done, and gives up what is too much or too old.
     pub(super) fn keep(&mut self, parcel: Parcel, now: Instant, freed: Freed<'_>) {
         if self.limit == 0 || !self.keeps {
-            return freed(parcel.into_chunk());
+            return freed(parcel);
         }
+        let mut parcel = parcel;
+        parcel.rest_in_the_tail();
         self.kept_bytes += parcel.repeatable().bytes;
         self.join(parcel, now, freed);
         self.trim(self.limit, freed);
@@ -118,7 +119,7 @@ impl Tail {
     pub(super) fn expire(&mut self, now: Instant, freed: Freed<'_>) {
         while let Some(old) = self.kept.pop_front_if(|kept| is_old(kept, now)) {
             self.kept_bytes -= old.parcel.repeatable().bytes;
-            freed(old.parcel.into_chunk());
+            freed(old.parcel);
         }
     }
 
@@ -128,7 +129,7 @@ impl Tail {
             && last.parcel.absorb(&parcel)
         {
             last.until = now;
-            freed(parcel.into_chunk());
+            freed(parcel);
         } else {
             self.kept.push_back(Kept { parcel, since: now, until: now });
         }
@@ -140,7 +141,7 @@ impl Tail {
             let Some(first) = self.kept.front_mut() else { return };
             self.kept_bytes -= first.parcel.shed(over).bytes;
             if let Some(spent) = self.kept.pop_front_if(|kept| kept.parcel.is_spent()) {
-                freed(spent.parcel.into_chunk());
+                freed(spent.parcel);
             }
         }
     }
@@ -172,6 +173,17 @@ impl Tail {
         self.bound_due(freed);
     }
 
+    /// The connection is gone, and it was one that acknowledges: what was not acknowledged is due, and nothing else.
+    pub(super) fn put_back(&mut self, unacknowledged: impl Iterator<Item = Parcel>, freed: Freed<'_>) {
+        let mut again = VecDeque::new();
+        for mut parcel in unacknowledged {
+            parcel.forget_taken();
+            if parcel.is_spent() { freed(parcel) } else { again.push_back(parcel) }
+        }
+        again.append(&mut self.due);
+        self.due = again;
+    }
+
     /// Puts another limit in force.
     pub(super) fn set_limit(&mut self, limit: usize, freed: Freed<'_>) {
         let lower = (limit as u64) < self.limit;
@@ -180,11 +192,6 @@ impl Tail {
         if lower {
             self.bound_due(freed);
         }
-    }
-
-    /// What is due and was never sent.
-    pub(super) fn unsent(&self) -> Tally {
-        self.due.iter().fold(Tally::default(), |sum, parcel| sum + parcel.unsettled())
     }
 
     /// What is due and was sent before.
@@ -218,7 +225,7 @@ impl Tail {
         }
         for parcel in std::mem::take(&mut self.due) {
             if parcel.is_spent() {
-                freed(parcel.into_chunk());
+                freed(parcel);
             } else {
                 self.due.push_back(parcel);
             }
@@ -247,9 +254,12 @@ const CLOSES_MAX: u32 = 3;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::buffer::Buffer;
     use crate::buffer::Limits;
+    use crate::logger::backlog::Ticket;
 
     /// A tail, and a clock that the test moves.
     struct Bench {
@@ -263,7 +273,7 @@ mod tests {
         for record in records {
             buffer.log(record.as_bytes()).unwrap();
         }
-        Parcel::new(buffer.take().unwrap(), now)
+        Parcel::new(Arc::new(buffer.take().unwrap()), Ticket::default(), now)
     }
 
     impl Bench {
@@ -326,7 +336,7 @@ mod tests {
         cut.advance(3);
         cut.settle();
         bench.end(Some(cut), Ending::Broken);
-        assert_eq!((bench.tail.owed(), bench.tail.unsent()), (Tally::new(2, 4), Tally::new(2, 4)));
+        assert_eq!(bench.tail.owed(), Tally::new(2, 4));
         assert_eq!(bench.resend(), "a2b1b2b3");
     }
 

@@ -4,8 +4,11 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
+use crate::config::Format;
 use crate::config::Target;
+use crate::logger::beats::Beats;
 use crate::logger::datagram::Datagram;
+use crate::logger::io::Io;
 use crate::logger::parcel::Parcel;
 use crate::logger::settings::Destination;
 use crate::logger::stream::Stream;
@@ -16,23 +19,35 @@ use crate::net::dial;
 pub(super) enum Transport {
     Stream(Stream),
     Datagram(Datagram),
+    Beats(Box<Beats>),
 }
 
 impl Transport {
     /// Connects; lookup, connect and handshake each take at most `timeout`.
-    pub(super) async fn connect(to: &Destination, timeout: Duration) -> io::Result<Self> {
-        match &to.target {
+    pub(super) async fn connect(to: &Destination, format: &Format, timeout: Duration) -> io::Result<Self> {
+        let io = match &to.target {
             Target::Tcp(address) => {
                 let stream = dial::tcp(address, SEND_BUFFER, timeout).await?;
-                Ok(Self::Stream(Stream::tcp(stream, to.tls.as_ref(), timeout).await?))
+                Io::tcp(stream, to.tls.as_ref(), timeout).await?
             }
             Target::Unix(path) => {
                 let stream = dial::unix(path, timeout).await?;
-                Ok(Self::Stream(Stream::unix(stream, to.tls.as_ref(), timeout).await?))
+                Io::unix(stream, to.tls.as_ref(), timeout).await?
             }
-            Target::Udp(address) => Ok(Self::Datagram(Datagram::Udp(dial::udp(address, timeout).await?))),
-            Target::Unixgram(path) => Ok(Self::Datagram(Datagram::Unix(dial::unixgram(path)?))),
-        }
+            Target::Udp(address) => {
+                return Ok(Self::Datagram(Datagram::Udp(dial::udp(address, timeout).await?)));
+            }
+            Target::Unixgram(path) => return Ok(Self::Datagram(Datagram::Unix(dial::unixgram(path)?))),
+        };
+        Ok(match format {
+            Format::Beats(beats) => Self::Beats(Box::new(Beats::new(io, beats.compression))),
+            Format::Ndjson | Format::Syslog(_) => Self::Stream(Stream::new(io)),
+        })
+    }
+
+    /// True for a stream that acknowledges nothing.
+    pub(super) fn is_plain_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
     }
 
     /// Sends some of the parcel, at least one byte or one datagram, waiting at most `timeout` for room.
@@ -43,6 +58,8 @@ impl Transport {
         match self {
             Self::Stream(stream) => dial::within(timeout, stream.send(parcel)).await,
             Self::Datagram(socket) => dial::within(timeout, socket.send(parcel)).await,
+            // Parcels of these go in windows.
+            Self::Beats(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -50,6 +67,7 @@ impl Transport {
     pub(super) async fn closed(&mut self) -> io::Error {
         match self {
             Self::Stream(stream) => stream.closed().await,
+            Self::Beats(stream) => stream.closed().await,
             Self::Datagram(_) => pending().await,
         }
     }
@@ -58,6 +76,7 @@ impl Transport {
     pub(super) async fn close(self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::Stream(mut stream) => dial::within(timeout, stream.shutdown()).await,
+            Self::Beats(mut stream) => dial::within(timeout, stream.shutdown()).await,
             Self::Datagram(_) => Ok(()),
         }
     }

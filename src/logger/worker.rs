@@ -1,26 +1,27 @@
 //! The shipper's loop: what it waits for, and what it does then.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::future::poll_fn;
 use std::future::ready;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
-use futures_util::FutureExt as _;
 use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 
 use crate::buffer::Buffer;
-use crate::buffer::DropCause;
 use crate::buffer::Drops;
-use crate::buffer::Outcome;
-use crate::buffer::Tally;
 use crate::clock;
 use crate::logger::Logger;
+use crate::logger::backlog::Backlog;
 use crate::logger::complaints::Complaint;
 use crate::logger::complaints::Complaints;
+use crate::logger::dead_letters::DeadLetters;
 use crate::logger::flush::End;
+use crate::logger::line::aged;
 use crate::logger::orders::Ended;
 use crate::logger::orders::Order;
 use crate::logger::orders::Orders;
@@ -28,9 +29,12 @@ use crate::logger::orders::Rank;
 use crate::logger::parcel::Parcel;
 use crate::logger::report::Report;
 use crate::logger::settings::Settings;
+use crate::logger::suspicion::Suspicion;
 use crate::logger::tail::Ending;
 use crate::logger::tail::Tail;
+use crate::logger::targets::Targets;
 use crate::logger::transport::Transport;
+use crate::logger::windows::Window;
 
 /// The worker behind a [`Logger`]: it owns the connection and carries the records.
 pub struct Shipper {
@@ -39,10 +43,20 @@ pub struct Shipper {
     pub(super) report: Arc<Report>,
     pub(super) settings: Settings,
     pub(super) on_room: Box<dyn Fn() + Send + Sync>,
+    pub(super) backlog: Arc<Backlog>,
+    pub(super) dead_letters: Option<DeadLetters>,
+    pub(super) targets: Targets,
     pub(super) line: Option<Transport>,
+    /// The target of the connection, or of the last try to make one.
+    pub(super) current: usize,
+    /// When the connection is to be replaced.
+    pub(super) renew_at: Option<Instant>,
     /// Flushes that the present connection has carried.
     pub(super) flushes_carried: u32,
     pub(super) parcel: Option<Parcel>,
+    /// Windows under way, the oldest first; on a connection that acknowledges.
+    pub(super) flight: VecDeque<Window>,
+    pub(super) suspicion: Suspicion,
     pub(super) tail: Tail,
     /// Failed tries since the last one that went well: how far the pauses have grown.
     pub(super) failures: u32,
@@ -55,17 +69,29 @@ pub struct Shipper {
 }
 
 impl Shipper {
-    pub(super) fn new(logger: &Logger, settings: Settings, on_room: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(
+        logger: &Logger,
+        settings: Settings,
+        dead_letters: Option<DeadLetters>,
+        on_room: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
         Self {
             buffer: Arc::clone(&logger.buffer),
             orders: Arc::clone(&logger.orders),
             report: Arc::clone(&logger.report),
+            backlog: Arc::clone(&logger.backlog),
+            dead_letters,
+            targets: Targets::new(settings.order, settings.destinations.len()),
             tail: Tail::new(settings.replay_tail),
             settings,
             on_room,
             line: None,
+            current: 0,
+            renew_at: None,
             flushes_carried: 0,
             parcel: None,
+            flight: VecDeque::new(),
+            suspicion: Suspicion::default(),
             failures: 0,
             draining: false,
             periodic: None,
@@ -78,7 +104,15 @@ impl Shipper {
     /// Ships until it is told to stop; to be spawned once, as a task that must not end by itself.
     ///
     /// Dropping the future instead of stopping it loses what is queued.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let backlog = Arc::clone(&self.backlog);
+        tokio::select! {
+            () = self.ship() => {}
+            () = backlog.keep() => {}
+        }
+    }
+
+    async fn ship(mut self) {
         self.periodic = self.settings.periodic.map(every);
         loop {
             match self.wait().await {
@@ -95,23 +129,25 @@ impl Shipper {
     /// Waits for the next thing to do.
     async fn wait(&mut self) -> Order {
         loop {
-            let Self { buffer, orders, periodic, line, tail, .. } = self;
+            let Self { buffer, backlog, orders, periodic, line, renew_at, tail, flight, .. } = self;
+            let owes = tail.owes() || !flight.is_empty() || backlog.inherits();
             tokio::select! {
                 biased;
                 order = orders.next(Rank::Any) => return order,
-                () = ready(()), if tail.owes() => return Order::Flush,
+                () = ready(()), if owes => return Order::Flush,
                 () = poll_fn(|context| buffer.poll_due(context)) => {
                     self.linger().await;
                     return Order::Flush;
                 }
                 () = tick(periodic) => {
-                    if !self.buffer.stats().queued.is_zero() {
+                    if !self.backlog.is_empty() {
                         return Order::Flush;
                     }
                     self.tell_drops();
                     let Self { buffer, tail, .. } = self;
-                    tail.expire(clock::now(), &mut |chunk| buffer.recycle(chunk));
+                    tail.expire(clock::now(), &mut |parcel| parcel.recycle(buffer));
                 }
+                () = aged(*renew_at) => self.renew().await,
                 error = closed(line) => self.note_close(&error).await,
             }
         }
@@ -150,12 +186,14 @@ impl Shipper {
     }
 
     async fn apply(&mut self, settings: Settings) {
-        if !settings.destination.is_same(&self.settings.destination) {
+        if !settings.same_line(&self.settings) {
             self.hang_up().await;
+            self.targets = Targets::new(settings.order, settings.destinations.len());
+            self.current = 0;
         }
         self.periodic = settings.periodic.map(every);
         let Self { buffer, tail, .. } = self;
-        tail.set_limit(settings.replay_tail, &mut |chunk| buffer.recycle(chunk));
+        tail.set_limit(settings.replay_tail, &mut |parcel| parcel.recycle(buffer));
         self.settings = settings;
         self.failures = 0;
     }
@@ -173,14 +211,16 @@ impl Shipper {
             tracing::warn!(target: TARGET, "the time to send the last log lines is over");
         }
         self.tell_owed();
-        let cut = self.parcel.take().map_or_else(Tally::default, |parcel| parcel.unsettled());
-        let cut = cut + self.tail.unsent();
-        self.buffer.release(Outcome::Dropped(DropCause::Exit), cut);
-        let dropped = cut + self.buffer.close();
+        self.buffer.shut();
+        self.backlog.spill().await;
+        let dropped = self.backlog.abandon() + self.buffer.close();
+        if let Some(spool) = &self.backlog.spool {
+            spool.close().await;
+        }
         if !dropped.is_zero() {
             tracing::error!(
                 target: TARGET,
-                destination = %self.settings.destination,
+                destination = %self.destination(),
                 records = dropped.records,
                 bytes = dropped.bytes,
                 "log lines could not be sent before the end and are lost"
@@ -192,35 +232,12 @@ impl Shipper {
     /// Sends everything, and all of it again that a connection leaves in doubt which ends meanwhile.
     async fn drain(&mut self) {
         loop {
-            while self.flush().await == End::Done && !self.buffer.stats().queued.is_zero() {}
+            while self.flush().await == End::Done && !self.backlog.is_empty() {}
             if self.line.is_none() || !self.hang_up().await {
                 return;
             }
             self.spare_the_server().await;
         }
-    }
-
-    /// Ends the connection in good order; true if it had ended before and left something to send again.
-    async fn hang_up(&mut self) -> bool {
-        let ending = match self.line.take() {
-            None => Ending::Ours,
-            Some(mut line) => match line.closed().now_or_never() {
-                Some(error) => Ending::of(&error),
-                None => {
-                    line.close(self.settings.timeout).await.map_or_else(|e| Ending::of(&e), |()| Ending::Ours)
-                }
-            },
-        };
-        self.lose_line(ending);
-        self.tail.owes()
-    }
-
-    /// The connection is gone; what it cut or left in doubt starts again.
-    pub(super) fn lose_line(&mut self, ending: Ending) {
-        self.line = None;
-        let Self { buffer, tail, parcel, .. } = self;
-        tail.end(parcel.take(), ending, clock::now(), &mut |chunk| buffer.recycle(chunk));
-        self.report.change(|stats| stats.connected = false);
     }
 
     /// Waits as long as the failures so far ask for, or until there is a wish of this rank.
@@ -239,9 +256,14 @@ impl Shipper {
 
     // === Complaints ===
 
+    /// The target that is used, or was tried last, as it is written.
+    fn destination(&self) -> String {
+        self.settings.destinations.get(self.current).map(ToString::to_string).unwrap_or_default()
+    }
+
     pub(super) fn complain(&mut self, complaint: Complaint, count: u64, error: &io::Error) {
         if let Some(count) = self.complaints.raise(complaint, count, clock::now()) {
-            say(&self.settings, complaint, count, &describe(error));
+            say(&self.destination(), complaint, count, &describe(error));
         }
     }
 
@@ -249,7 +271,7 @@ impl Shipper {
     fn tell_owed(&self) {
         let owed = self.tail.owed();
         if !owed.is_zero() {
-            let (to, records, bytes) = (&self.settings.destination, owed.records, owed.bytes);
+            let (to, records, bytes) = (self.destination(), owed.records, owed.bytes);
             tracing::warn!(
                 target: TARGET, destination = %to, records, bytes,
                 "log lines that the log server may not have read could not be sent again before the end"
@@ -259,13 +281,13 @@ impl Shipper {
 
     pub(super) fn tell_resent(&mut self, records: u64) {
         if let Some(count) = self.complaints.raise(Complaint::Resent, records, clock::now()) {
-            say(&self.settings, Complaint::Resent, count, "");
+            say(&self.destination(), Complaint::Resent, count, "");
         }
     }
 
     pub(super) fn tell_recovery(&mut self) {
         if self.complaints.raise(Complaint::Recovered, 1, clock::now()).is_some() {
-            say(&self.settings, Complaint::Recovered, 1, "");
+            say(&self.destination(), Complaint::Recovered, 1, "");
         }
     }
 
@@ -276,19 +298,19 @@ impl Shipper {
         for (cause, tally) in drops.iter() {
             let count = tally.records - self.drops_told.of(cause).records;
             if let Some(count) = self.complaints.raise(Complaint::Dropped(cause), count, now) {
-                say(&self.settings, Complaint::Dropped(cause), count, cause.name());
+                say(&self.destination(), Complaint::Dropped(cause), count, cause.name());
             }
         }
         self.drops_told = drops;
         let error = self.report.stats().last_error.unwrap_or_default();
+        let destination = self.destination();
         for (complaint, count) in self.complaints.overdue(now) {
-            say(&self.settings, complaint, count, &error);
+            say(&destination, complaint, count, &error);
         }
     }
 }
 
-fn say(settings: &Settings, complaint: Complaint, count: u64, error: &str) {
-    let to = &settings.destination;
+fn say(to: &str, complaint: Complaint, count: u64, error: &str) {
     match complaint {
         Complaint::Unreachable => {
             tracing::warn!(target: TARGET, destination = %to, count, error, "the log server cannot be reached");
@@ -302,6 +324,15 @@ fn say(settings: &Settings, complaint: Complaint, count: u64, error: &str) {
         Complaint::Dropped(cause) => {
             let cause = cause.name();
             tracing::error!(target: TARGET, destination = %to, lines = count, cause, "log lines were dropped");
+        }
+        Complaint::Buried => {
+            tracing::error!(
+                target: TARGET, destination = %to, count, error,
+                "a log line that the log server refuses is lost, because it can not be kept"
+            );
+        }
+        Complaint::Spool => {
+            tracing::error!(target: TARGET, count, error, "the log spool does not work: lines stay in memory");
         }
         Complaint::Resent => {
             tracing::info!(
@@ -348,12 +379,12 @@ async fn closed(line: &mut Option<Transport>) -> io::Error {
 }
 
 /// A number in 0..=1 to spread pauses by; without a random source they are simply not spread.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     getrandom::u32().map_or(1.0, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
 /// The tracing target of the logger's own words; they go to stderr and never through the logger itself.
-const TARGET: &str = "pillion::logger";
+pub(super) const TARGET: &str = "pillion::logger";
 
 /// How long records may gather once a flush is due: nobody who reads logs notices, and the writes become few.
 const LINGER: Duration = Duration::from_millis(1);

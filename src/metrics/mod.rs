@@ -23,6 +23,7 @@ use crate::buffer::Buffer;
 
 pub use ingest::KernelDrops;
 pub use log::Shipping;
+pub use log::Spooling;
 
 /// A label that names a dialect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -105,8 +106,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
-        let buckets = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0];
-        let send_delay = Histogram::new(buckets);
+        let send_delay = times();
         r.register("pillion_gateway_send_delay_seconds", "From publish to write", send_delay.clone());
         Self {
             connections_accepted: add(r, "pillion_listen_connections", "Connections accepted"),
@@ -131,8 +131,13 @@ impl Metrics {
     }
 
     /// Adds the log's counters: those of its buffer, and what `shipping` says at each scrape.
-    pub fn watch_log(&self, buffer: Arc<Buffer>, shipping: impl Fn() -> Shipping + Send + Sync + 'static) {
-        let collector = log::LogCollector { buffer, shipping: Box::new(shipping) };
+    pub fn watch_log(
+        &self,
+        buffer: Arc<Buffer>,
+        flush_times: Histogram,
+        shipping: impl Fn() -> Shipping + Send + Sync + 'static,
+    ) {
+        let collector = log::LogCollector { buffer, flush_times, shipping: Box::new(shipping) };
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
     }
 
@@ -162,6 +167,12 @@ impl Default for Metrics {
     }
 }
 
+/// A histogram of seconds.
+#[must_use]
+pub fn times() -> Histogram {
+    Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0])
+}
+
 /// Makes a metric and registers it; counters get their `_total` from the text format.
 fn add<M>(registry: &mut Registry, name: &str, help: &str) -> M
 where
@@ -183,7 +194,7 @@ mod tests {
         metrics.closes.get_or_create(&ByReason { reason: "slow" }).inc();
         let limits = crate::buffer::Limits { flush_limit: 1, drop_limit: 10, max_line: 10 };
         let buffer = Arc::new(Buffer::new(limits));
-        metrics.watch_log(Arc::clone(&buffer), || Shipping { flushes: 7, ..Shipping::default() });
+        metrics.watch_log(Arc::clone(&buffer), times(), || Shipping { flushes: 7, ..Shipping::default() });
         buffer.log(b"12345").unwrap();
         buffer.log(b"1234567").unwrap_err();
         let text = metrics.render();

@@ -9,10 +9,15 @@
 
 mod action;
 mod escape;
+mod peek;
 mod stamp;
 
 pub use action::Action;
 pub use escape::escape_into;
+pub use peek::Peek;
+pub use peek::is_timestamp;
+pub use peek::peek;
+pub use stamp::stamp_into;
 
 use std::fmt;
 
@@ -136,6 +141,14 @@ pub enum Level {
 }
 
 impl Level {
+    /// The level of this word, as records have it.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace]
+            .into_iter()
+            .find(|level| level.as_str() == word)
+    }
+
     /// The word in the record.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -188,7 +201,7 @@ impl<'a> Line<'a> {
         if let Some(at) = head.at {
             line.put(TIMESTAMP.key.trim_start_matches(',').as_bytes());
             line.put(b"\"");
-            stamp::stamp_into(line.out, at);
+            stamp_into(line.out, at);
             line.put(b"\"");
         }
         if let Some(action) = head.action {

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// Appends the time stamp of `at`, the time since 1970 in UTC.
-pub(super) fn stamp_into(out: &mut Vec<u8>, at: Duration) {
+pub fn stamp_into(out: &mut Vec<u8>, at: Duration) {
     let unix = at.as_secs();
     let mut second = LAST.get();
     if second.unix != unix {

@@ -3,14 +3,16 @@
 //! Nothing here knows a socket, a clock or a session. A dialect is one file: how a client's text becomes
 //! commands, how answers and messages become text. [`websocket`] puts a payload into a frame, once, so that one
 //! buffer serves all receivers. [`payload`] is what crosses between dialects. Log servers have dialects of their
-//! own: [`lumberjack`].
+//! own: [`lumberjack`] and [`syslog`], whose lines [`frames`] finds in a stream.
 //!
 //! Limits are arguments of the caller; whatever a client sends, the worst outcome is an error value that says
 //! what was wrong.
 
 pub mod centrifuge;
+pub mod frames;
 pub mod lumberjack;
 pub mod opening;
 pub mod openresty_push;
 pub mod payload;
+pub mod syslog;
 pub mod websocket;

@@ -16,6 +16,8 @@ use pillion::metrics::ByStatus;
 use pillion::metrics::KernelDrops;
 use pillion::metrics::Metrics;
 use pillion::metrics::Shipping;
+use pillion::metrics::Spooling;
+use pillion::metrics::times;
 use pillion::trail::Action;
 use pillion::why::Case;
 use pillion::why::Question;
@@ -38,7 +40,8 @@ fn every_metric_that_the_documents_name_exists() {
     let metrics = Metrics::new();
     metrics.watch_log(
         Arc::new(Buffer::new(Limits { flush_limit: 1, drop_limit: 2, max_line: 1 })),
-        Shipping::default,
+        times(),
+        || Shipping { spool: Some(Spooling::default()), ..Shipping::default() },
     );
     metrics.watch_ingest(|| vec![KernelDrops { address: "udp:127.0.0.1:1".to_owned(), dropped: 0 }]);
     // A family without members is not rendered.

@@ -588,8 +588,10 @@ async fn a_reload_moves_the_traffic_to_another_target_without_a_loss() {
     let (logger, buffer) = start(&settings(&servers[0].target));
     let producers = produce(&buffer, 4, 5000);
     let mut turn = 0;
-    while producers.iter().any(|producer| !producer.is_finished()) {
+    // The producers may be done before the first turn is: each turn brings a line of its own.
+    while turn < 10 || producers.iter().any(|producer| !producer.is_finished()) {
         turn += 1;
+        logger.log(format!("turn {turn}\n").as_bytes()).unwrap();
         logger.reload(&settings(&servers[turn % 2].target)).unwrap();
         logger.flush().await.unwrap();
     }
@@ -608,8 +610,7 @@ async fn a_reload_moves_the_traffic_to_another_target_without_a_loss() {
     let mut all = lines(a.seen());
     all.extend(lines(b.seen()));
     let distinct: HashSet<_> = all.iter().collect();
-    assert_eq!((all.len(), distinct.len()), (20_000, 20_000), "each line once");
-    assert!(turn > 1);
+    assert_eq!((all.len(), distinct.len()), (20_000 + turn, 20_000 + turn), "each line once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ mod gateway;
 mod ingest;
 mod log_server;
 mod log_server_killed;
+mod logger_beats;
 mod logger_conformance;
 mod logger_conformance_keys;
 mod logger_faults;

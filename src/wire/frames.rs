@@ -5,7 +5,7 @@
 
 /// The lines of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub struct Frames {
     held: Vec<u8>,
     state: State,
 }
@@ -32,7 +32,7 @@ enum Opening {
 
 impl Frames {
     /// Gives every line that `bytes` completes to `take`, with true when its end is missing.
-    pub(super) fn feed(&mut self, bytes: &[u8], max: usize, take: &mut impl FnMut(&[u8], bool)) {
+    pub fn feed(&mut self, bytes: &[u8], max: usize, take: &mut impl FnMut(&[u8], bool)) {
         let mut bytes = bytes;
         while !bytes.is_empty() {
             bytes = match self.state {
@@ -51,7 +51,7 @@ impl Frames {
     }
 
     /// Gives what is left at the end of the stream to `take`.
-    pub(super) fn finish(&mut self, take: &mut impl FnMut(&[u8], bool)) {
+    pub fn finish(&mut self, take: &mut impl FnMut(&[u8], bool)) {
         let torn = matches!(self.state, State::Counted(_));
         if !self.held.is_empty() {
             take(&self.held, torn);

@@ -1,0 +1,304 @@
+//! The spool: chunks that could not be delivered in time, on disk until they are.
+//!
+//! Each chunk is a frame of the journal: the number of its records, where each ends, and their bytes. Frames of errors
+//! are told from the others by their kind where errors are to be sent first.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::buffer::Chunk;
+use crate::buffer::Tally;
+use crate::clock;
+use crate::config;
+use crate::config::Overflow;
+use crate::config::SpoolOrder;
+use crate::journal;
+use crate::journal::Durability;
+use crate::journal::Journal;
+use crate::journal::Position;
+use crate::logger::backlog::Backlog;
+use crate::logger::backlog::State;
+use crate::logger::backlog::Stored;
+use crate::logger::backlog::Ticket;
+use crate::logger::complaints::Complaint;
+use crate::logger::complaints::Complaints;
+use crate::logger::worker::TARGET;
+
+/// The directory of the spool within that of everything durable.
+pub(super) const DIRECTORY: &str = "spool";
+
+/// Frames that are sent in their order.
+const ORDERLY: u8 = 1;
+
+/// Frames that are sent first, where that is wished.
+const URGENT: u8 = 2;
+
+/// The spool, open.
+#[derive(Debug)]
+pub(super) struct Spool {
+    journal: journal::Handle,
+    settings: config::Spool,
+    /// False when the spool is only emptied: an earlier process filled it.
+    fills: bool,
+    complaints: Mutex<Complaints>,
+}
+
+impl Spool {
+    /// Opens the spool and says what an earlier process left in it, the oldest first; none when it is not wanted
+    /// and nothing was left.
+    ///
+    /// # Errors
+    /// When the directory can not be used.
+    pub(super) fn open(
+        config: &config::Logger,
+    ) -> Result<Option<(Self, Vec<(Stored, bool)>)>, journal::Error> {
+        let Some(directory) = config.data_dir.as_ref().map(|directory| directory.join(DIRECTORY)) else {
+            return Ok(None);
+        };
+        let fills = config.overflow == Overflow::Spool;
+        if !fills && !directory.exists() {
+            return Ok(None);
+        }
+        let options = journal::Options {
+            limit_bytes: config.spool.limit,
+            segment_bytes: (config.spool.limit / 4).min(SEGMENT_MAX),
+            ..journal::Options::default()
+        };
+        let (journal, recovery) = Journal::open(&directory, options)?;
+        tell_recovery(&directory, &recovery);
+        let inherited: Vec<_> = journal
+            .unacknowledged(None)
+            .map(|meta| {
+                let stored = Stored { position: meta.position, length: meta.length, tally: None };
+                (stored, meta.kind == URGENT && config.spool.order == SpoolOrder::ErrorsFirst)
+            })
+            .collect();
+        if !fills && inherited.is_empty() {
+            return Ok(None);
+        }
+        let journal = journal::spawn(journal, "log spool", journal::Queue::default())
+            .map_err(|error| journal::Error::Directory(directory, Arc::new(error)))?;
+        let complaints = Mutex::default();
+        Ok(Some((Self { journal, settings: config.spool, fills, complaints }, inherited)))
+    }
+
+    /// True when what can not be delivered goes to disk.
+    pub(super) fn fills(&self) -> bool {
+        self.fills
+    }
+
+    /// What was not delivered within this time goes to disk.
+    pub(super) fn settings(&self) -> &config::Spool {
+        &self.settings
+    }
+
+    /// What the journal says of itself.
+    pub(super) fn stats(&self) -> journal::Stats {
+        self.journal.stats()
+    }
+
+    /// Reads a chunk; none when it is damaged, which is told.
+    pub(super) async fn load(&self, position: Position) -> Option<Chunk> {
+        match self.journal.read(position).await {
+            Ok(frame) => {
+                let chunk = decode(frame.payload);
+                if chunk.is_none() {
+                    self.complain(&"a frame is no chunk of log lines");
+                }
+                chunk
+            }
+            Err(error) => {
+                self.complain(&error);
+                None
+            }
+        }
+    }
+
+    /// A chunk was delivered.
+    pub(super) fn acknowledge(&self, position: Position) {
+        self.journal.acknowledge(position);
+    }
+
+    /// Syncs and ends.
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.journal.close().await {
+            self.complain(&error);
+        }
+    }
+
+    fn complain(&self, error: &dyn std::fmt::Display) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = complaints.raise(Complaint::Spool, 1, clock::now()) {
+            tracing::error!(target: TARGET, count, %error, "the log spool does not work: lines stay in memory");
+        }
+    }
+}
+
+impl Backlog {
+    /// Puts everything on disk that is not there, what the shipper holds included; true when all of it is.
+    ///
+    /// A dropped future loses nothing; what was being written may be written once more.
+    pub(super) async fn spill(&self) -> bool {
+        let Some(spool) = self.spool.as_ref().filter(|spool| spool.fills) else { return false };
+        loop {
+            let batch = self.gather(spool.settings.order);
+            if batch.is_empty() {
+                return true;
+            }
+            let frames = batch.iter().map(|part| (part.kind, encode(&part.chunk))).collect();
+            match spool.journal.append_all(frames, Durability::Synced).await {
+                Ok(positions) => self.note_spilled(spool, batch.into_iter().zip(positions).collect()),
+                Err(error) => {
+                    spool.complain(&error);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Some of what is not on disk, the oldest first.
+    fn gather(&self, order: SpoolOrder) -> Vec<Part> {
+        let mut state = self.lock();
+        while let Some(chunk) = self.buffer.take() {
+            state.add(Arc::new(chunk), false);
+        }
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for item in &state.live {
+            let Some(chunk) = &item.chunk else { continue };
+            if bytes > 0 && bytes + chunk.bytes().len() > BATCH_BYTES {
+                break;
+            }
+            bytes += chunk.bytes().len();
+            let part = |kind, chunk| Part { ticket: item.ticket, kind, chunk };
+            match (order, item.taken) {
+                (SpoolOrder::ErrorsFirst, false) => {
+                    let (urgent, rest) = chunk.split(|_| false);
+                    let parts = [(URGENT, urgent), (ORDERLY, rest)];
+                    let parts = parts.into_iter().filter(|(_, chunk)| !chunk.is_empty());
+                    batch.extend(parts.map(|(kind, chunk)| part(kind, Arc::new(chunk))));
+                }
+                _ => batch.push(part(ORDERLY, Arc::clone(chunk))),
+            }
+        }
+        batch
+    }
+
+    fn note_spilled(&self, spool: &Spool, parts: Vec<(Part, Position)>) {
+        let mut state = self.lock();
+        for (part, position) in parts {
+            let tally = Tally::new(part.chunk.records(), part.chunk.bytes().len());
+            match state.find(part.ticket) {
+                // Delivered while it was written.
+                None => spool.acknowledge(position),
+                Some(index) => self.move_to_disk(&mut state, index, &part, (position, tally)),
+            }
+        }
+    }
+
+    /// The item is on disk now, or a part of it.
+    fn move_to_disk(
+        &self,
+        state: &mut State,
+        index: usize,
+        part: &Part,
+        (position, tally): (Position, Tally),
+    ) {
+        let Some(item) = state.live.get_mut(index) else { return };
+        if item.taken {
+            item.position = Some(position);
+            item.chunk = None;
+            self.buffer.spooled(item.left);
+            return;
+        }
+        item.left = item.left.without(tally);
+        if item.left.is_zero() {
+            state.live.remove(index);
+        }
+        self.buffer.spooled(tally);
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let stored = Stored {
+            position,
+            length: narrow(tally.bytes),
+            tally: Some((narrow(tally.records), narrow(tally.bytes))),
+        };
+        if part.kind == URGENT { state.urgent.push(stored) } else { state.disk.push_back(stored) }
+    }
+}
+
+/// A chunk, or a part of one, on its way to disk.
+struct Part {
+    ticket: Ticket,
+    kind: u8,
+    chunk: Arc<Chunk>,
+}
+
+/// The records of a frame of the spool, as whoever reads the directory finds it; none when it is no such frame.
+#[must_use]
+pub fn decode(payload: Vec<u8>) -> Option<Chunk> {
+    let number = |at: usize| {
+        let bytes = payload.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    };
+    let count = number(0)? as usize;
+    let table = count.checked_mul(4)?.checked_add(4)?;
+    // Checked before anything is made room for.
+    payload.get(..table)?;
+    let ends: Vec<u32> = (0..count).map_while(|index| number(4 + 4 * index)).collect();
+    let mut bytes = payload;
+    bytes.drain(..table);
+    Chunk::of(bytes, ends)
+}
+
+fn encode(chunk: &Chunk) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(4 + 4 * chunk.records() + chunk.bytes().len());
+    payload.extend_from_slice(&u32::try_from(chunk.records()).unwrap_or(u32::MAX).to_le_bytes());
+    for end in chunk.ends() {
+        payload.extend_from_slice(&end.to_le_bytes());
+    }
+    payload.extend_from_slice(chunk.bytes());
+    payload
+}
+
+fn tell_recovery(directory: &Path, recovery: &journal::Recovery) {
+    let directory = directory.display();
+    if recovery.is_damaged() {
+        tracing::error!(
+            target: TARGET, %directory, frames = recovery.frames, lost_frames = recovery.skipped_frames,
+            lost_bytes = recovery.skipped_bytes, set_aside = ?recovery.set_aside,
+            "the log spool was damaged; what could be read is sent"
+        );
+    } else if recovery.frames > 0 || recovery.torn_bytes > 0 {
+        tracing::info!(
+            target: TARGET, %directory, frames = recovery.frames, bytes = recovery.bytes,
+            torn_bytes = recovery.torn_bytes, "log lines of an earlier run are in the spool and will be sent"
+        );
+    }
+}
+
+/// The largest segment: what is delivered frees its disk space in steps of this.
+const SEGMENT_MAX: u64 = 64 << 20;
+
+/// Bytes of records that are written at once: the journal takes groups of a limited size.
+const BATCH_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_comes_back_from_its_frame_and_garbage_does_not() {
+        let chunk = Chunk::of(b"ab\ncde\n".to_vec(), vec![3, 7]).unwrap();
+        let payload = encode(&chunk);
+        let back = decode(payload.clone()).unwrap();
+        assert_eq!((back.bytes(), back.ends()), (chunk.bytes(), chunk.ends()));
+        for cut in 0..payload.len() {
+            assert!(decode(payload[..cut].to_vec()).is_none(), "cut at {cut}");
+        }
+        let mut huge = payload;
+        huge[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(decode(huge).is_none());
+    }
+}
