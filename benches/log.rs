@@ -4,7 +4,9 @@
 //! flush is due, lets records gather for a millisecond, takes and releases chunks) but sends nothing. Producers
 //! wait, unmeasured, while the buffer is half full, because a drop is cheaper than a record. The baseline
 //! copies the same record into a `Vec` that is cleared every 64 KiB: what the memory itself costs. The record from its
-//! fields is a message published in a room, with time stamp, number, subject and count, as the gateway writes it.
+//! fields is a message published in a room, with time stamp, number, subject and count, as the gateway writes it; also
+//! while somebody watches the log and keeps up with nothing, once for records that the filter refuses and once for
+//! records that it wants.
 
 #![expect(
     clippy::unwrap_used,
@@ -32,11 +34,14 @@ use pillion::buffer::Limits;
 use pillion::buffer::Outcome;
 use pillion::buffer::Tally;
 use pillion::clock;
+use pillion::filter::Filter;
+use pillion::filter::Terms;
 use pillion::ids::BootId;
 use pillion::ids::MessageIds;
 use pillion::ids::SessionIds;
 use pillion::metrics::Metrics;
 use pillion::record::Origin;
+use pillion::tap::Wish;
 use pillion::trail::Style;
 use pillion::trail::Subject;
 use pillion::trail::Trail;
@@ -67,8 +72,12 @@ fn main() {
         row(&format!("Buffer::log, {producers} producer(s)"), cost, base);
     }
     for producers in [1, 2] {
-        let cost = median(|| trail(producers, records / 4 / producers));
+        let cost = median(|| trail(producers, records / 4 / producers, None));
         row(&format!("Trail::room_msg, {producers} producer(s)"), cost, base);
+    }
+    for (room, name) in [("room-2", "another room"), ("room-1", "this room")] {
+        let cost = median(|| trail(1, records / 4, Some(room)));
+        row(&format!("  1 producer, {name} is watched"), cost, base);
     }
 }
 
@@ -106,11 +115,17 @@ fn log(producers: usize, records: usize) -> Cost {
     })
 }
 
-fn trail(producers: usize, records: usize) -> Cost {
+/// Messages in `room-1`, while somebody who takes nothing watches a room.
+fn trail(producers: usize, records: usize, watched: Option<&str>) -> Cost {
     let buffer = Arc::new(buffer());
     let origin = Origin::new("node-1.example.org", "8f14e45fceea167a");
     let style = Style { plain_tokens: false, legacy_fields: false, max_line: 256 << 10 };
     let trail = Trail::new(origin, style, clock::wall, (Arc::clone(&buffer), Arc::new(Metrics::new())));
+    let _watcher = watched.map(|room| {
+        let terms = Terms { rooms: vec![room.to_owned()], ..Terms::default() };
+        let wish = Wish { filter: Filter::new(&terms).unwrap(), last: 0, follow: true };
+        trail.tap().watch(wish).unwrap()
+    });
     let session = SessionIds::new("node-1.example.org", BootId::new(1)).next(0);
     let message = MessageIds::new(BootId::new(1)).next();
     let subject = Subject {

@@ -1,7 +1,13 @@
-//! How the daemon is: the phase of its life, where it listens, what its log does.
+//! How the daemon is: the phase of its life, where it listens, what its log does, and what speaks against it.
+//!
+//! The daemon is ready in the phase [`Phase::Ready`] as long as nobody objects. An objection has a key, so that
+//! whoever raised it can change and withdraw it, and one sentence for operators. There are as many keys as there are
+//! callers in the code, so that their number needs no limit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use serde_json::Value;
@@ -57,7 +63,22 @@ pub struct Status {
     node: String,
     boot: String,
     buffer: Arc<Buffer>,
-    now: Mutex<(Phase, Addresses)>,
+    now: Mutex<Now>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Now {
+    phase: Phase,
+    addresses: Addresses,
+    objections: BTreeMap<&'static str, String>,
+}
+
+impl Now {
+    /// Why clients are not welcome: nothing while they are.
+    fn reasons(&self) -> Vec<String> {
+        let phase = (self.phase != Phase::Ready).then(|| format!("the daemon is {}", self.phase.name()));
+        phase.into_iter().chain(self.objections.values().cloned()).collect()
+    }
 }
 
 impl Status {
@@ -69,27 +90,41 @@ impl Status {
 
     /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).0 = phase;
+        self.now().phase = phase;
     }
 
     /// Notes where the daemon listens.
     pub fn listens(&self, addresses: Addresses) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).1 = addresses;
+        self.now().addresses = addresses;
     }
 
-    /// True while clients are welcome.
+    /// Objects to the daemon being called ready, for a reason that operators read; `None` withdraws the objection.
+    ///
+    /// Each `key` has one objection: a new reason takes the place of the former one.
+    pub fn objection(&self, key: &'static str, reason: Option<String>) {
+        let objections = &mut self.now().objections;
+        match reason {
+            Some(reason) => drop(objections.insert(key, reason)),
+            None => drop(objections.remove(key)),
+        }
+    }
+
+    /// True while clients are welcome and nobody objects.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).0 == Phase::Ready
+        self.now().reasons().is_empty()
     }
 
-    /// Everything, for `/readyz`.
+    /// Everything, for `/readyz`: `ready` and `reasons` say the same as [`Self::is_ready`].
     #[must_use]
     pub fn report(&self, sessions: usize) -> Value {
-        let (phase, addresses) = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = self.now().clone();
+        let (reasons, addresses) = (now.reasons(), now.addresses);
         let log = self.buffer.stats();
         json!({
-            "phase": phase.name(),
+            "ready": reasons.is_empty(),
+            "reasons": reasons,
+            "phase": now.phase.name(),
             "node": self.node,
             "boot_id": self.boot,
             "version": env!("CARGO_PKG_VERSION"),
@@ -108,8 +143,45 @@ impl Status {
             },
         })
     }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn written(addresses: &[Address]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Limits;
+
+    fn check(status: &Status, reasons: &[&str]) {
+        assert_eq!(status.is_ready(), reasons.is_empty());
+        let report = status.report(0);
+        assert_eq!((&report["ready"], &report["reasons"]), (&json!(reasons.is_empty()), &json!(reasons)));
+    }
+
+    #[test]
+    fn ready_is_a_phase_without_objections() {
+        let buffer = Arc::new(Buffer::new(Limits { flush_limit: 1, drop_limit: 2, max_line: 1 }));
+        let status = Status::new("n", "b".to_owned(), buffer);
+        check(&status, &["the daemon is starting"]);
+        status.enter(Phase::Ready);
+        check(&status, &[]);
+        status.objection("log", Some("the oldest line is 61 s old".to_owned()));
+        status.objection("disk", Some("the disk is full".to_owned()));
+        status.objection("log", Some("the oldest line is 62 s old".to_owned()));
+        check(&status, &["the disk is full", "the oldest line is 62 s old"]);
+        status.enter(Phase::Draining);
+        check(&status, &["the daemon is draining", "the disk is full", "the oldest line is 62 s old"]);
+        status.enter(Phase::Ready);
+        status.objection("log", None);
+        status.objection("log", None);
+        check(&status, &["the disk is full"]);
+        status.objection("disk", None);
+        check(&status, &[]);
+    }
 }

@@ -3,7 +3,7 @@
 //! Rooms speak to the log only through a [`Trail`]. A record is written field by field into a buffer of the
 //! thread and copied into the bounded [`Buffer`] that the shipper empties: no channel, no task and no allocation
 //! lies between an action and its record, and nothing here waits. What does not fit is dropped, counted, and told
-//! by a `log_gap` record as soon as there is room again.
+//! by a `log_gap` record as soon as there is room again. Whoever watches the [`Tap`] sees each record on its way.
 //!
 //! The names of actions and fields come from the original push gateway's documentation; the original spelled some
 //! of them in two ways, which `log.legacy_fields` writes too.
@@ -34,6 +34,7 @@ use crate::record::Head;
 use crate::record::Level;
 use crate::record::Line;
 use crate::record::Origin;
+use crate::tap::Tap;
 
 pub use crate::record::Action;
 
@@ -80,7 +81,7 @@ impl Sample {
     fn draw(&self) -> Option<u32> {
         match self.one_in.load(Relaxed) {
             0 | 1 => Some(1),
-            one_in => (self.seen.fetch_add(1, Relaxed) % one_in == 0).then_some(one_in),
+            one_in => self.seen.fetch_add(1, Relaxed).is_multiple_of(one_in).then_some(one_in),
         }
     }
 }
@@ -112,6 +113,7 @@ pub struct Trail {
     samples: Vec<Sample>,
     wall: fn() -> Duration,
     buffer: Arc<Buffer>,
+    tap: Arc<Tap>,
     counters: Vec<Counter>,
     foreign: Counter,
     left_out: Counter,
@@ -137,6 +139,7 @@ impl Trail {
             samples: Action::ALL.iter().map(|_| Sample::default()).collect(),
             wall,
             buffer,
+            tap: Arc::new(Tap::new()),
             counters: Action::ALL.iter().map(|action| counter(&metrics, action.as_str())).collect(),
             foreign: counter(&metrics, "other"),
             left_out: metrics.sampled_out.clone(),
@@ -165,6 +168,12 @@ impl Trail {
     #[must_use]
     pub fn max_line(&self) -> usize {
         self.max_line.load(Relaxed)
+    }
+
+    /// Where records can be watched on their way to the buffer.
+    #[must_use]
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     /// A client was refused before a session began.
@@ -269,7 +278,13 @@ impl Trail {
         let lost = gap.total();
         let told = self.compose(
             &head,
-            |out| self.buffer.offer(out),
+            |out| {
+                let told = self.buffer.offer(out);
+                if told {
+                    self.tap.show_and_keep(out);
+                }
+                told
+            },
             |line| {
                 line.integer(record::GAP_LINES, lost.records);
                 line.integer(record::GAP_BYTES, lost.bytes);
@@ -363,16 +378,20 @@ impl Trail {
         let sequence = self.sequence.fetch_add(1, Relaxed);
         let head = self.head(at, action, level, sequence);
         let rank = rank(action, level);
-        self.compose(
-            &head,
-            |out| self.buffer.log_ranked(out, rank, Some(sequence)).is_ok(),
-            |line| {
-                if stands_for > 1 {
-                    line.integer(record::SAMPLE_RATE, u64::from(stands_for));
-                }
-                fill(line);
-            },
-        );
+        let hand_in = |out: &[u8]| {
+            if action.is_some_and(is_kept) {
+                self.tap.show_and_keep(out);
+            } else {
+                self.tap.show(out);
+            }
+            self.buffer.log_ranked(out, rank, Some(sequence)).is_ok()
+        };
+        self.compose(&head, hand_in, |line| {
+            if stands_for > 1 {
+                line.integer(record::SAMPLE_RATE, u64::from(stands_for));
+            }
+            fill(line);
+        });
     }
 
     fn head(
@@ -408,6 +427,12 @@ impl Trail {
     }
 }
 
+/// False for what comes in masses: the tap does not keep it among the last records.
+fn is_kept(action: Action) -> bool {
+    let mass = [Action::RoomMsg, Action::NginxAccess, Action::NginxError, Action::Syslog, Action::Line];
+    !mass.contains(&action)
+}
+
 /// The counter of one action, looked up once: a look-up per record would cost more than the record's time stamp.
 fn counter(metrics: &Metrics, action: &'static str) -> Counter {
     metrics.actions.get_or_create(&ByAction { action }).clone()
@@ -441,7 +466,8 @@ fn legacy_session(line: &mut Line<'_>, legacy: bool, subject: &Subject<'_>) {
 }
 
 /// The first 8 bytes of the SHA-256 of a token, as hex: enough to find it, too little to use it.
-fn hashed(token: &str) -> String {
+#[must_use]
+pub fn hashed(token: &str) -> String {
     let hash = digest::digest(&digest::SHA256, token.as_bytes());
     hash.as_ref().iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
         write!(hex, "{byte:02x}").unwrap_or_default();
@@ -457,7 +483,11 @@ mod tests {
     use crate::buffer::Tally;
     use crate::ids::BootId;
     use crate::ids::SessionIds;
+    use crate::tap::Wish;
     use serde_json::Value;
+    use std::task::Context;
+    use std::task::Poll;
+    use std::task::Waker;
 
     struct Log {
         trail: Trail,
@@ -578,6 +608,31 @@ mod tests {
         assert_eq!(gap["gap.cause"], "overflow");
         log.trail.log_gap();
         assert!(log.records().is_empty(), "a loss is told once");
+    }
+
+    #[test]
+    fn whoever_watches_sees_each_record_once_also_those_that_are_dropped() {
+        let log = log(STYLE, 700);
+        let wish = Wish { follow: true, ..Wish::default() };
+        let mut watcher = log.trail.tap().watch(wish).unwrap();
+        for _ in 0..5 {
+            log.trail.drain("signal");
+            // Refused as long as there is no room, and then not shown.
+            log.trail.log_gap();
+        }
+        let chunk = log.buffer.take().unwrap();
+        log.buffer.release(Outcome::Sent, Tally::new(chunk.records(), chunk.bytes().len()));
+        log.trail.log_gap();
+        let piece = watcher.poll_piece(&Context::from_waker(Waker::noop()));
+        let Poll::Ready(Some(piece)) = piece else { panic!("{piece:?}") };
+        let shown: Vec<Value> = piece
+            .split_inclusive(|&byte| byte == b'\n')
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
+        let numbers: Vec<_> = shown.iter().map(|record| record["log.sequence"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 5, 4], "the gap has the number of the first try");
+        assert_eq!(shown[5]["action"], "log_gap");
+        assert!(log.buffer.stats().dropped.total().records > 0);
     }
 
     #[test]

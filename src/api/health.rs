@@ -11,10 +11,12 @@ pub(super) fn live() -> Answer {
     reply::with(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
 }
 
-/// What the daemon does right now; 503 unless it takes clients.
+/// What the daemon does right now; 503 with the reasons unless it takes clients and nobody objects.
 pub(super) fn ready(means: &Means) -> Answer {
     let report = means.status.report(means.gateway.sessions());
-    let status = if means.status.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // One look for both: an objection may come at any moment.
+    let is_ready = report.get("ready").is_some_and(|ready| *ready == true);
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     reply::json(status, &report)
 }
 

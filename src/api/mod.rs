@@ -1,8 +1,8 @@
 //! The HTTP door: which path leads where.
 //!
 //! Two listeners have two route tables. The public one is for clients behind nginx: the websocket routes of the
-//! configuration and, in trials, a page. The admin one is for operators: health, readiness, metrics. Adding an
-//! endpoint is one line in a table here and one function in the file of its subject.
+//! configuration and, in trials, a page. The admin one is for operators: health, readiness, metrics, the live log. Adding
+//! an endpoint is one line in a table here and one function in the file of its subject.
 //!
 //! Limits: `limits.connections` connections, `limits.header` bytes of request head within `limits.header_timeout`.
 //! Whatever is wrong with a request is answered with a status and a sentence that says what would be right.
@@ -10,8 +10,10 @@
 mod client;
 mod health;
 mod pages;
+mod query;
 mod reply;
 mod server;
+mod tail;
 mod websocket;
 
 pub use server::Server;
@@ -76,10 +78,12 @@ fn admin(means: &Means, request: &Request<Incoming>) -> Answer {
         (&Method::GET | &Method::HEAD, "/healthz") => health::live(),
         (&Method::GET | &Method::HEAD, "/readyz") => health::ready(means),
         (&Method::GET | &Method::HEAD, "/metrics") => health::metrics(means),
+        (&Method::GET, "/tail") => tail::tail(means, request.uri().query().unwrap_or_default()),
         (_, "/healthz" | "/readyz" | "/metrics") => reply::method_not_allowed("GET, HEAD"),
+        (_, "/tail") => reply::method_not_allowed("GET"),
         (_, path) => reply::error(
             StatusCode::NOT_FOUND,
-            &format!("nothing is at {path}; the admin listener has /healthz, /readyz and /metrics"),
+            &format!("nothing is at {path}; the admin listener has /healthz, /readyz, /metrics and /tail"),
         ),
     }
 }

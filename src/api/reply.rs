@@ -1,21 +1,83 @@
 //! The shape of answers: JSON, and one place that turns errors into statuses.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 use hyper::StatusCode;
+use hyper::body::Body;
+use hyper::body::Frame;
+use hyper::body::SizeHint;
 use hyper::header::ALLOW;
 use hyper::header::CACHE_CONTROL;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
 use serde_json::Value;
 
+use crate::api::tail::Live;
+
 /// An answer to a request.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Content>;
+
+/// What an answer consists of.
+pub(super) enum Content {
+    /// A text of known length.
+    Whole(Full<Bytes>),
+    /// Lines that come as they are written.
+    Live(Live),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Whole(Full::default())
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(text) => Pin::new(text).poll_frame(context),
+            Self::Live(lines) => lines.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(text) => text.is_end_stream(),
+            Self::Live(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(text) => text.size_hint(),
+            Self::Live(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// An answer with a body of a type.
 pub(super) fn with(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    of(status, content_type, Content::Whole(Full::new(body.into())))
+}
+
+/// An answer that goes on as long as there are lines, one JSON object each.
+pub(super) fn live(lines: Live) -> Answer {
+    of(StatusCode::OK, "application/x-ndjson", Content::Live(lines))
+}
+
+fn of(status: StatusCode, content_type: &'static str, content: Content) -> Answer {
+    let mut answer = Response::new(content);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

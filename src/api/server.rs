@@ -33,6 +33,9 @@ use crate::tasks::OnExit;
 const ACCEPT_BASE: Duration = Duration::from_millis(10);
 const ACCEPT_MAX: Duration = Duration::from_secs(1);
 
+/// How long an operator's connection may take to end at a stop: one that does not read must not hold up the others.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The least buffer that the HTTP library takes.
 const HEADER_MIN: usize = 8 * 1024;
 
@@ -164,7 +167,11 @@ async fn serve(means: &Arc<Means>, visitor: Visitor, stream: Stream) {
         ended = connection.as_mut() => ended,
         () = means.tasks.stopping() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match visitor.door {
+                Door::Public => connection.await,
+                // Whoever has not read to the end by then does without it.
+                Door::Admin => tokio::time::timeout(FAREWELL, connection).await.unwrap_or(Ok(())),
+            }
         }
     };
     if let Err(error) = ended {

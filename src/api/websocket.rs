@@ -23,6 +23,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::api::Means;
 use crate::api::client::Client;
+use crate::api::query;
 use crate::api::reply;
 use crate::api::reply::Answer;
 use crate::config::Dialect;
@@ -146,42 +147,16 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// What a client brings in its address: `token`, and in trials the rooms (`cid`) that it wants to be in.
 fn credentials(query: &str) -> Credentials {
     let mut credentials = Credentials::default();
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+    for (name, value) in query::pairs(query) {
         match name {
-            "token" if !value.is_empty() => credentials.token = Some(unescaped(value)),
-            "cid" if !value.is_empty() => credentials.rooms.push(unescaped(value)),
+            "token" if !value.is_empty() => credentials.token = Some(value),
+            "cid" if !value.is_empty() => credentials.rooms.push(value),
             _ => {}
         }
     }
     credentials.rooms.sort_unstable();
     credentials.rooms.dedup();
     credentials
-}
-
-/// The text that a query value stands for: `%41` and `+` undone; what is no escape stays as it is.
-fn unescaped(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escaped = (first == b'%').then(|| hex(tail)).flatten();
-        match escaped {
-            Some((byte, tail)) => {
-                bytes.push(byte);
-                rest = tail;
-            }
-            None => {
-                bytes.push(if first == b'+' { b' ' } else { first });
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex(digits: &[u8]) -> Option<(u8, &[u8])> {
-    let (pair, tail) = digits.split_at_checked(2)?;
-    let text = std::str::from_utf8(pair).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    Some((u8::from_str_radix(text, 16).ok()?, tail))
 }
 
 /// Waits until the answer is written, then gives the bare connection to the gateway.
@@ -221,13 +196,6 @@ mod tests {
         assert_eq!(read.token.as_deref(), Some("a b+c d"));
         assert_eq!(read.rooms, ["r1", "r2"]);
         assert_eq!(credentials("token="), Credentials::default());
-    }
-
-    #[test]
-    fn broken_escapes_stay_as_they_are() {
-        for (value, text) in [("%", "%"), ("%4", "%4"), ("%zz", "%zz"), ("%+1", "% 1"), ("%ff", "\u{fffd}")] {
-            assert_eq!(unescaped(value), text);
-        }
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The command line: the only reader of arguments, environment and configuration files.
 
+mod admin;
 mod check;
 mod run;
 mod sink;
+mod spool;
+mod tail;
+mod why;
 
 use std::env;
 use std::fs;
@@ -61,6 +65,10 @@ enum Command {
     Defaults,
     /// Stand in for Logstash: receive log lines and print or count them
     Sink(sink::Options),
+    /// Print log lines as they are written, by room, user, session, action and more
+    Tail(tail::Options),
+    /// Say what happened to a session, a user or a message: refused, dropped, late, not sent
+    Why(why::Options),
 }
 
 /// Where the configuration comes from.
@@ -102,6 +110,8 @@ pub fn main() -> Exit {
         Command::Check(configured) => check::check(&configured),
         Command::Defaults => say(config::DEFAULTS),
         Command::Sink(options) => sink::sink(options),
+        Command::Tail(options) => tail::tail(options),
+        Command::Why(options) => why::why(options),
     }
 }
 

@@ -15,7 +15,7 @@ use super::settings::Subscribe;
 use crate::units::Bare;
 
 /// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
-pub const BUILT_IN_PATHS: &[&str] = &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/api/"];
+pub const BUILT_IN_PATHS: &[&str] = &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/tail", "/api/"];
 
 const DIALECTS: &[(&str, Dialect)] =
     &[("centrifuge", Dialect::Centrifuge), ("openresty-push", Dialect::OpenrestyPush)];

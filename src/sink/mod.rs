@@ -47,6 +47,7 @@ use crate::net::Listener;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
 
+pub use pretty::readable;
 use report::Report;
 pub use report::Totals;
 

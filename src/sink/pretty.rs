@@ -8,6 +8,14 @@ use serde_json::value::RawValue;
 use super::check::Record;
 use super::check::word;
 
+/// A record as one readable line without its line break; `None` when it is no record. With colours for a terminal.
+#[must_use]
+pub fn readable(record: &[u8], colour: bool) -> Option<String> {
+    let mut out = String::new();
+    show(&mut out, &Record::read(record).ok()?, colour);
+    Some(out)
+}
+
 /// Appends `record` as one line without its line break; with colours for a terminal.
 pub(super) fn show(out: &mut String, record: &Record<'_>, colour: bool) {
     // Writing into a String does not fail.

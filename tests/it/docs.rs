@@ -19,6 +19,8 @@ use pillion::metrics::Shipping;
 use pillion::metrics::Spooling;
 use pillion::metrics::times;
 use pillion::trail::Action;
+use pillion::why::Case;
+use pillion::why::Question;
 
 use crate::shipped;
 
@@ -113,7 +115,19 @@ fn every_close_code_is_in_the_protocol_document() {
         let expected =
             [Dialect::Centrifuge, Dialect::OpenrestyPush].map(|dialect| reason.code(dialect).to_string());
         assert_eq!(codes, expected, "{name}");
+        check_words(&reason);
     }
+}
+
+/// What `pillion why` says of a session that ended for a reason is more than the reason's name.
+fn check_words(reason: &CloseReason) {
+    let mut case = Case::new(Question { who: "u".to_owned(), ..Question::default() });
+    case.take(
+        format!(r#"{{"user_id":"u","action":"logout","err":"{}","desc":"-"}}"#, reason.name()).as_bytes(),
+    );
+    let answer = case.close();
+    let expected = if *reason == CloseReason::ClientClosed { "nothing went wrong" } else { " - the " };
+    assert!(answer.conclusion.contains(expected), "{}", answer.conclusion);
 }
 
 #[test]
@@ -132,7 +146,7 @@ fn every_command_and_option_of_the_readme_exists() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 6);
     for path in readme.match_indices("](").filter_map(|(at, _)| readme[at + 2..].split(')').next()) {
         if !path.starts_with("http") {
             assert!(shipped::root().join(path).exists(), "the README links to {path}");

@@ -32,5 +32,6 @@ mod ops_nginx_live;
 mod ops_systemd;
 mod shipped;
 mod sink;
+mod tail;
 mod through_nginx;
 mod trial;
