@@ -140,7 +140,8 @@ impl App {
             ingest: intake.addresses().to_vec(),
         });
         let config = ArcSwap::from_pointee(config);
-        let means = Arc::new(api::Means { gateway, trail, metrics, status, tasks, config });
+        let means =
+            Arc::new(api::Means { gateway, logger: logger.clone(), trail, metrics, status, tasks, config });
         Ok(Self { means, server, intake: worker, logger, shipper, groups, _data_dir: data_dir })
     }
 

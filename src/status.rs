@@ -140,6 +140,7 @@ impl Status {
                 "dropped": log.dropped.total().records,
                 "queued": log.queued.records,
                 "queued_bytes": log.queued.bytes,
+                "spooled": log.spooled.records,
             },
         })
     }

@@ -13,11 +13,20 @@ pub(super) fn live() -> Answer {
 
 /// What the daemon does right now; 503 with the reasons unless it takes clients and nobody objects.
 pub(super) fn ready(means: &Means) -> Answer {
+    means.status.objection("log", log_is_late(means));
     let report = means.status.report(means.gateway.sessions());
     // One look for both: an objection may come at any moment.
     let is_ready = report.get("ready").is_some_and(|ready| *ready == true);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     reply::json(status, &report)
+}
+
+/// Says when the oldest log line has been waiting for too long.
+fn log_is_late(means: &Means) -> Option<String> {
+    let most = means.config.load().logger.ready_max_age?;
+    let oldest = means.logger.stats().oldest.filter(|oldest| *oldest > most)?;
+    let (oldest, most) = (oldest.as_secs(), most.as_secs());
+    Some(format!("the oldest unsent log line is {oldest} s old (logger.ready_max_age is {most} s)"))
 }
 
 /// All metrics, as Prometheus reads them.

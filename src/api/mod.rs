@@ -1,13 +1,14 @@
 //! The HTTP door: which path leads where.
 //!
 //! Two listeners have two route tables. The public one is for clients behind nginx: the websocket routes of the
-//! configuration and, in trials, a page. The admin one is for operators: health, readiness, metrics, the live log. Adding
+//! configuration and, in trials, a page. The admin one is for operators: health, readiness, metrics, the live log, dead letters. Adding
 //! an endpoint is one line in a table here and one function in the file of its subject.
 //!
 //! Limits: `limits.connections` connections, `limits.header` bytes of request head within `limits.header_timeout`.
 //! Whatever is wrong with a request is answered with a status and a sentence that says what would be right.
 
 mod client;
+mod dead_letters;
 mod health;
 mod pages;
 mod query;
@@ -29,6 +30,7 @@ use crate::api::client::Client;
 use crate::api::reply::Answer;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::logger::Logger;
 use crate::metrics::Metrics;
 use crate::net::Slot;
 use crate::status::Status;
@@ -40,6 +42,8 @@ use crate::trail::Trail;
 pub struct Means {
     /// Sessions.
     pub gateway: Gateway,
+    /// Ships them.
+    pub logger: Logger,
     /// Writes records.
     pub trail: Arc<Trail>,
     /// Counts.
@@ -74,16 +78,23 @@ fn public(
 
 /// The routes of the admin listener.
 fn admin(means: &Means, request: &Request<Incoming>) -> Answer {
+    let query = request.uri().query().unwrap_or_default();
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => health::live(),
         (&Method::GET | &Method::HEAD, "/readyz") => health::ready(means),
         (&Method::GET | &Method::HEAD, "/metrics") => health::metrics(means),
-        (&Method::GET, "/tail") => tail::tail(means, request.uri().query().unwrap_or_default()),
+        (&Method::GET, "/tail") => tail::tail(means, query),
+        (&Method::GET, "/dead-letters") => dead_letters::list(means),
+        (&Method::POST, "/dead-letters/retry") => dead_letters::retry(means, query),
+        (&Method::POST, "/dead-letters/drop") => dead_letters::drop_letters(means, query),
         (_, "/healthz" | "/readyz" | "/metrics") => reply::method_not_allowed("GET, HEAD"),
-        (_, "/tail") => reply::method_not_allowed("GET"),
+        (_, "/tail" | "/dead-letters") => reply::method_not_allowed("GET"),
+        (_, "/dead-letters/retry" | "/dead-letters/drop") => reply::method_not_allowed("POST"),
         (_, path) => reply::error(
             StatusCode::NOT_FOUND,
-            &format!("nothing is at {path}; the admin listener has /healthz, /readyz, /metrics and /tail"),
+            &format!(
+                "nothing is at {path}; the admin listener has /healthz, /readyz, /metrics, /tail and /dead-letters"
+            ),
         ),
     }
 }

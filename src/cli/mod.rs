@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod dlq;
 mod run;
 mod sink;
 mod spool;
@@ -67,6 +68,10 @@ enum Command {
     Sink(sink::Options),
     /// Print log lines as they are written, by room, user, session, action and more
     Tail(tail::Options),
+    /// Look at the log lines on disk that could not be sent yet
+    Spool(spool::Options),
+    /// Look at the log lines that the log server refuses, send them once more, or drop them
+    Dlq(dlq::Options),
     /// Say what happened to a session, a user or a message: refused, dropped, late, not sent
     Why(why::Options),
 }
@@ -110,6 +115,8 @@ pub fn main() -> Exit {
         Command::Check(configured) => check::check(&configured),
         Command::Defaults => say(config::DEFAULTS),
         Command::Sink(options) => sink::sink(options),
+        Command::Spool(options) => spool::spool(&options),
+        Command::Dlq(options) => dlq::dlq(&options),
         Command::Tail(options) => tail::tail(options),
         Command::Why(options) => why::why(options),
     }

@@ -12,6 +12,10 @@ use std::io;
 use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,6 +29,8 @@ const FILE: &str = "dead-letters.ndjson";
 pub struct DeadLetters {
     path: PathBuf,
     limit: usize,
+    /// One at a time works on the file.
+    turn: Arc<Mutex<()>>,
 }
 
 /// One of them.
@@ -67,7 +73,7 @@ impl DeadLetters {
     /// Those in `directory`, at most `limit` bytes of them.
     #[must_use]
     pub fn new(directory: &Path, limit: usize) -> Self {
-        Self { path: directory.join(FILE), limit }
+        Self { path: directory.join(FILE), limit, turn: Arc::default() }
     }
 
     /// Keeps a record; on disk when this returns.
@@ -75,6 +81,7 @@ impl DeadLetters {
     /// # Errors
     /// When it was not kept.
     pub fn keep(&self, record: &[u8], reason: &str, at: Duration) -> Result<(), DeadLetterError> {
+        let _turn = self.turn();
         let letters = self.list()?;
         let letter = DeadLetter {
             id: letters.last().map_or(1, |last| last.id + 1),
@@ -123,6 +130,7 @@ impl DeadLetters {
         &self,
         mut wanted: impl FnMut(&DeadLetter) -> bool,
     ) -> Result<Vec<DeadLetter>, DeadLetterError> {
+        let _turn = self.turn();
         let (taken, left): (Vec<_>, Vec<_>) = self.list()?.into_iter().partition(|letter| wanted(letter));
         if taken.is_empty() {
             return Ok(taken);
@@ -138,6 +146,10 @@ impl DeadLetters {
         };
         replace().map_err(|error| self.error(error))?;
         Ok(taken)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(&self, error: io::Error) -> DeadLetterError {

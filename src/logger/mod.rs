@@ -89,6 +89,7 @@ pub use dead_letters::DeadLetter;
 pub use dead_letters::DeadLetterError;
 pub use dead_letters::DeadLetters;
 pub use report::ShipperStats;
+pub use spool::SPOOL;
 pub use spool::decode;
 pub use worker::Shipper;
 
@@ -138,6 +139,7 @@ pub struct Stats {
 pub struct Logger {
     buffer: Arc<Buffer>,
     backlog: Arc<Backlog>,
+    dead_letters: Option<DeadLetters>,
     orders: Arc<Orders>,
     report: Arc<Report>,
 }
@@ -165,11 +167,11 @@ pub fn build(
     buffer.set_policy(settings::policy(config));
     let (spool, inherited) = Spool::open(config)?.unzip();
     let backlog = Backlog::new(Arc::clone(&buffer), spool, inherited.unwrap_or_default());
-    let logger =
-        Logger { buffer, backlog: Arc::new(backlog), orders: Arc::default(), report: Arc::default() };
     let dead_letters = config.data_dir.as_ref();
     let dead_letters = dead_letters.map(|directory| DeadLetters::new(directory, config.dead_letter_limit));
-    let shipper = Shipper::new(&logger, settings, dead_letters, Box::new(on_room));
+    let backlog = Arc::new(backlog);
+    let logger = Logger { buffer, backlog, dead_letters, orders: Arc::default(), report: Arc::default() };
+    let shipper = Shipper::new(&logger, settings, Box::new(on_room));
     Ok((logger, shipper))
 }
 
@@ -211,6 +213,31 @@ impl Logger {
     #[must_use]
     pub fn flush_times(&self) -> Histogram {
         self.report.flush_times.clone()
+    }
+
+    /// The records that the log server refused, where there is a place for them.
+    #[must_use]
+    pub fn dead_letters(&self) -> Option<&DeadLetters> {
+        self.dead_letters.as_ref()
+    }
+
+    /// Sends dead letters once more, those that `wanted` picks; returns how many, and how many stayed because the
+    /// buffer had no room for them.
+    ///
+    /// # Errors
+    /// When the letters can not be read or written.
+    pub fn retry(&self, wanted: impl FnMut(&DeadLetter) -> bool) -> Result<(usize, usize), DeadLetterError> {
+        let Some(letters) = &self.dead_letters else { return Ok((0, 0)) };
+        let (mut sent, mut stayed) = (0, 0);
+        for letter in letters.take(wanted)? {
+            if self.buffer.log(format!("{}\n", letter.record).as_bytes()).is_ok() {
+                sent += 1;
+            } else {
+                letters.keep(letter.record.as_bytes(), &letter.reason, Duration::from_secs(letter.at))?;
+                stayed += 1;
+            }
+        }
+        Ok((sent, stayed))
     }
 
     /// The error of the last flush that failed, once: like the second result of the original's `log`.

@@ -29,7 +29,7 @@ use crate::record::Level;
 use crate::record::peek;
 
 /// The directory of the spool within that of everything durable.
-pub(super) const DIRECTORY: &str = "spool";
+pub const SPOOL: &str = "spool";
 
 /// Frames that are sent in their order.
 const ORDERLY: u8 = 1;
@@ -56,7 +56,7 @@ impl Spool {
     pub(super) fn open(
         config: &config::Logger,
     ) -> Result<Option<(Self, Vec<(Stored, bool)>)>, journal::Error> {
-        let Some(directory) = config.data_dir.as_ref().map(|directory| directory.join(DIRECTORY)) else {
+        let Some(directory) = config.data_dir.as_ref().map(|directory| directory.join(SPOOL)) else {
             return Ok(None);
         };
         let fills = config.overflow == Overflow::Spool;

@@ -69,18 +69,13 @@ pub struct Shipper {
 }
 
 impl Shipper {
-    pub(super) fn new(
-        logger: &Logger,
-        settings: Settings,
-        dead_letters: Option<DeadLetters>,
-        on_room: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
+    pub(super) fn new(logger: &Logger, settings: Settings, on_room: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
             buffer: Arc::clone(&logger.buffer),
             orders: Arc::clone(&logger.orders),
             report: Arc::clone(&logger.report),
             backlog: Arc::clone(&logger.backlog),
-            dead_letters,
+            dead_letters: logger.dead_letters.clone(),
             targets: Targets::new(settings.order, settings.destinations.len()),
             tail: Tail::new(settings.replay_tail),
             settings,
