@@ -57,9 +57,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the directory can not be used.
-    pub(super) fn open(
-        config: &config::Logger,
-    ) -> Result<Option<(Self, Vec<(Stored, bool)>)>, journal::Error> {
+    pub(super) fn open(config: &config::Logger) -> Result<Option<(Self, Vec<Stored>)>, journal::Error> {
         let Some(directory) = config.data_dir.as_ref().map(|directory| directory.join(SPOOL)) else {
             return Ok(None);
         };
@@ -77,8 +75,8 @@ impl Spool {
         let inherited: Vec<_> = journal
             .unacknowledged(None)
             .map(|meta| {
-                let stored = Stored { position: meta.position, length: meta.length, tally: None };
-                (stored, meta.kind == URGENT && config.spool.order == SpoolOrder::ErrorsFirst)
+                let urgent = meta.kind == URGENT && config.spool.order == SpoolOrder::ErrorsFirst;
+                Stored { position: meta.position, length: meta.length, urgent, tally: None }
             })
             .collect();
         if !fills && inherited.is_empty() {
@@ -259,13 +257,10 @@ impl Backlog {
         let stored = Stored {
             position,
             length: narrow(tally.bytes),
+            urgent: part.kind == URGENT,
             tally: Some((narrow(tally.records), narrow(tally.bytes))),
         };
-        if part.kind == URGENT {
-            state.urgent.push(stored)
-        } else {
-            state.disk.push_back(stored)
-        }
+        state.shelve(stored);
         true
     }
 }

@@ -89,9 +89,7 @@ impl BeatsServer {
 
     async fn until(&mut self, condition: impl FnMut(&Seen) -> bool) -> Seen {
         let waited = tokio::time::timeout(DEADLINE, self.seen.wait_for(condition)).await;
-        waited
-            .map(|seen| seen.unwrap().clone())
-            .unwrap_or_else(|_| panic!("in vain: {:?}", *self.seen.borrow()))
+        waited.map_or_else(|_| panic!("in vain: {:?}", *self.seen.borrow()), |seen| seen.unwrap().clone())
     }
 
     fn seen(&self) -> Seen {
