@@ -60,7 +60,7 @@ enum Command {
     /// Print the commented default configuration
     Defaults,
     /// Stand in for Logstash: receive log lines and print or count them
-    Sink(sink::Options),
+    Sink(Box<sink::Options>),
 }
 
 /// Where the configuration comes from.
@@ -101,7 +101,7 @@ pub fn main() -> Exit {
         Command::Run(configured) => run::run(&configured),
         Command::Check(configured) => check::check(&configured),
         Command::Defaults => say(config::DEFAULTS),
-        Command::Sink(options) => sink::sink(options),
+        Command::Sink(options) => sink::sink(*options),
     }
 }
 

@@ -29,5 +29,8 @@ mod ops_nginx_live;
 mod ops_systemd;
 mod shipped;
 mod sink;
+mod sink_beats;
+mod sink_faults;
+mod sink_formats;
 mod through_nginx;
 mod trial;
