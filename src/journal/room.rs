@@ -293,7 +293,7 @@ mod tests {
         let most = vec![1; PAYLOAD_MAX as usize];
         let position = journal.append(1, &[&most]).unwrap();
         let error = journal.append(1, &[&most, b"x"]).unwrap_err();
-        assert!(matches!(error, Error::TooLarge { length: 16_777_217, limit: 16_777_216 }), "{error}");
+        assert!(matches!(error, Error::TooLarge { length: 17_825_793, limit: 17_825_792 }), "{error}");
         let four = [(0, &most), (0, &most), (0, &most), (0, &most)];
         assert!(matches!(journal.append_all(&four).unwrap_err(), Error::TooLarge { .. }));
         journal.append_all(&four[..3]).unwrap();
