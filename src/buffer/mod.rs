@@ -191,6 +191,33 @@ impl Buffer {
         true
     }
 
+    /// Queues several records, as [`Self::log_numbered`] would do it one by one, under one lock; returns how many were
+    /// dropped. They stand one after the other in `bytes`; of each, its end and its sequence number are given.
+    pub fn log_batch(&self, bytes: &[u8], records: &[(usize, u64)]) -> usize {
+        let mut state = self.lock();
+        let (mut start, mut largest, mut dropped) = (0, 0, 0);
+        for (end, sequence) in records {
+            let record = bytes.get(start..*end).unwrap_or_default();
+            start = *end;
+            let len = record.len();
+            if len == 0 {
+                continue;
+            }
+            let (verdict, size) = (state.judge(len), state.would_queue(len));
+            state.stats.accepted += Tally::one(len);
+            largest = size.max(largest);
+            match verdict {
+                Ok(()) => self.keep(&mut state, record),
+                Err(cause) => {
+                    state.lose(cause, Tally::one(len), Some(*sequence));
+                    dropped += 1;
+                }
+            }
+        }
+        self.leave(state, largest);
+        dropped
+    }
+
     /// Takes the losses that nobody was told of yet.
     #[must_use]
     pub fn take_gap(&self) -> Option<Gap> {
@@ -448,6 +475,39 @@ mod tests {
         let buffer = Buffer::new(Limits { flush_limit: 1, drop_limit: 100, max_line: 5 });
         assert_eq!(buffer.log(b"123456"), Err(Dropped(DropCause::TooLong)));
         assert_eq!(buffer.log(b"12345"), Ok(5));
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_is_what_its_records_are_one_by_one(
+            lengths in proptest::collection::vec(0_usize..60, 0..40),
+            flush_limit in 0_usize..600,
+            drop_limit in 1_usize..900,
+        ) {
+            let limits = Limits { flush_limit, drop_limit, max_line: 55 };
+            let (batch, single) = (Buffer::new(limits), Buffer::new(limits));
+            let woken = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+            let wakers = woken.clone().map(Waker::from);
+            for (buffer, waker) in [&batch, &single].into_iter().zip(&wakers) {
+                prop_assert_eq!(buffer.poll_due(&Context::from_waker(waker)), Poll::Pending);
+            }
+            let (mut bytes, mut records, mut dropped) = (Vec::new(), Vec::new(), 0);
+            for (sequence, length) in (7..).zip(&lengths) {
+                let record = vec![b'x'; *length];
+                bytes.extend_from_slice(&record);
+                records.push((bytes.len(), sequence));
+                if *length > 0 {
+                    dropped += usize::from(single.log_numbered(&record, Some(sequence)).is_err());
+                }
+            }
+            prop_assert_eq!(batch.log_batch(&bytes, &records), dropped);
+            prop_assert_eq!(batch.stats(), single.stats());
+            prop_assert_eq!(batch.take_gap(), single.take_gap());
+            let [woken_batch, woken_single] = woken.map(|woken| woken.0.load(Ordering::SeqCst));
+            prop_assert_eq!(woken_batch, woken_single);
+            let ends = |buffer: &Buffer| buffer.take().map(|chunk| (chunk.bytes().to_vec(), chunk.ends().to_vec()));
+            prop_assert_eq!(ends(&batch), ends(&single));
+        }
     }
 
     #[test]

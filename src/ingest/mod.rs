@@ -38,6 +38,7 @@ mod frames;
 mod intake;
 mod json;
 mod nginx;
+mod scan;
 mod streams;
 mod syslog;
 
