@@ -171,6 +171,8 @@ pub struct Recovery {
     pub skipped_bytes: u64,
     /// Bytes at the end that held no whole frame and were cut off: what a crash interrupts.
     pub torn_bytes: u64,
+    /// Bytes that the disk could not read. Nothing is cut in such a segment; the next open may read more.
+    pub unreadable_bytes: u64,
     /// Segments in which nothing was found, and where they are now.
     pub set_aside: Vec<PathBuf>,
     /// True when the cursor could not be read: acknowledged frames that are still there come again.
@@ -181,7 +183,7 @@ impl Recovery {
     /// True when there was damage beyond what the death of a process leaves.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        self.skipped_bytes > 0 || self.cursor_lost || !self.set_aside.is_empty()
+        self.skipped_bytes > 0 || self.unreadable_bytes > 0 || self.cursor_lost || !self.set_aside.is_empty()
     }
 }
 
