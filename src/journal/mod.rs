@@ -24,7 +24,8 @@
 //! **Acknowledging.** Everything below the lowest unacknowledged frame is forgotten: the cursor is written, unsynced,
 //! whenever it moves, and a segment without unacknowledged frames is deleted. What is acknowledged above the cursor
 //! is known in memory only: after a crash those frames come again. After a power failure the cursor may be old as
-//! well: frames come again, and are never lost.
+//! well: frames come again, and are never lost. Numbers of frames that were never synced may then be given again,
+//! unless they were acknowledged.
 //!
 //! **Damage.** Header and body of a frame have a CRC each, and the CRC of a header begins with a salt that only its
 //! segment has, so no payload can pose as a frame. A length is believed only when its header is whole. A torn or
@@ -38,7 +39,7 @@
 //! leave less than `headroom_bytes` on the file system, or finds the disk full, with [`Error::NoSpace`]: nothing of it
 //! stays, and a later one may succeed. A frame on disk is [`FRAME_OVERHEAD`] bytes longer than its payload; an
 //! unacknowledged frame takes 16 bytes of memory (at most 32 while the index grows). The inbox holds [`Queue`] bytes;
-//! beyond them appends wait in the order of asking.
+//! beyond them appends wait in the order of asking. With `Written` alone, up to 8 full segments are unsynced.
 //!
 //! **When the disk errs.** After a failed fdatasync nobody knows what the disk has. The journal is poisoned: every
 //! append is refused with the first cause until it is opened anew; reading and acknowledging go on.

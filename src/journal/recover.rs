@@ -273,6 +273,8 @@ fn walk(file: &File, length: u64, found: &Found, depth: Depth, cursor: u64) -> i
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::super::Durability;
     use super::super::Position;
     use super::super::tests::SMALL;
@@ -325,12 +327,12 @@ mod tests {
         let mut lost = 0;
         for file in files {
             let bytes = std::fs::read(&file).unwrap();
-            for at in 0..bytes.len() {
+            for (at, byte) in bytes.iter().enumerate() {
                 let mask = if at % 2 == 0 { 0x01 } else { 0xFF };
                 let copy = copied(directory.path());
-                let mut changed = bytes.clone();
-                changed[at] ^= mask;
-                std::fs::write(copy.path().join(file.file_name().unwrap()), changed).unwrap();
+                let target = copy.path().join(file.file_name().unwrap());
+                let target = OpenOptions::new().write(true).open(target).unwrap();
+                target.write_all_at(&[byte ^ mask], at as u64).unwrap();
                 let (mut journal, recovery) = open(copy.path());
                 let found = readable(&mut journal);
                 assert!(found.len() as u64 >= FRAMES - 1, "{file:?} byte {at}: {found:?}");
