@@ -172,6 +172,12 @@ impl Trail {
         }
     }
 
+    /// True when tokens are written as their hashes.
+    #[must_use]
+    pub fn hides_tokens(&self) -> bool {
+        !self.plain_tokens.load(Relaxed)
+    }
+
     /// The longest record in bytes.
     #[must_use]
     pub fn max_line(&self) -> usize {
