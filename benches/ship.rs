@@ -219,9 +219,7 @@ fn ship(records: usize, row: &Row) -> Duration {
     let ((port, reader), format) = match form {
         Form::Ndjson => (sink(records * RECORD), Format::Ndjson),
         Form::Syslog => (line_sink(records), Format::Syslog(syslog())),
-        Form::Beats(compression) => {
-            (beats_sink(records), Format::Beats(Beats { compression, ack_timeout }))
-        }
+        Form::Beats(compression) => (beats_sink(records), Format::Beats(Beats { compression, ack_timeout })),
     };
     let config = config::Logger {
         target: Target::Tcp(HostPort { host: "127.0.0.1".to_owned(), port }),

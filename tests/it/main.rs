@@ -11,6 +11,7 @@ mod daemon;
 mod docs;
 mod gateway;
 mod ingest;
+mod journal;
 mod log_server;
 mod log_server_killed;
 mod logger_beats;

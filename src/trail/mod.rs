@@ -8,12 +8,13 @@
 //! The names of actions and fields come from the original push gateway's documentation; the original spelled some
 //! of them in two ways, which `log.legacy_fields` writes too.
 
+mod batch;
+mod weight;
+
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,7 +25,6 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::buffer::Buffer;
 use crate::buffer::DropCause;
-use crate::buffer::Rank;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
 use crate::metrics::ByAction;
@@ -37,6 +37,10 @@ use crate::record::Origin;
 use crate::tap::Tap;
 
 pub use crate::record::Action;
+pub use batch::Batch;
+use weight::Sample;
+use weight::rank;
+use weight::sampled;
 
 /// Whom a record is about; what is not known stays out of the record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,34 +70,6 @@ pub struct Style {
     pub legacy_fields: bool,
     /// The longest record in bytes.
     pub max_line: usize,
-}
-
-/// How many records of one action there is one for.
-#[derive(Debug, Default)]
-struct Sample {
-    /// 0 and 1: each is written.
-    one_in: AtomicU32,
-    seen: AtomicU32,
-}
-
-impl Sample {
-    /// Whether the next record is written, and how many it stands for.
-    fn draw(&self) -> Option<u32> {
-        match self.one_in.load(Relaxed) {
-            0 | 1 => Some(1),
-            one_in => self.seen.fetch_add(1, Relaxed).is_multiple_of(one_in).then_some(one_in),
-        }
-    }
-}
-
-/// How important a record is to whoever has to leave some out.
-fn rank(action: Option<Action>, level: Option<Level>) -> Rank {
-    match (action, level) {
-        (Some(Action::Login | Action::Logout | Action::LogGap | Action::Drain | Action::ConfigReload), _)
-        | (_, Some(Level::Error | Level::Warn)) => Rank::High,
-        (Some(Action::NginxAccess), _) | (_, Some(Level::Debug | Level::Trace)) => Rank::Low,
-        (_, Some(Level::Info) | None) => Rank::Normal,
-    }
 }
 
 /// No sequence number.
@@ -164,6 +140,12 @@ impl Trail {
         }
     }
 
+    /// True when tokens are written as their hashes.
+    #[must_use]
+    pub fn hides_tokens(&self) -> bool {
+        !self.plain_tokens.load(Relaxed)
+    }
+
     /// The longest record in bytes.
     #[must_use]
     pub fn max_line(&self) -> usize {
@@ -207,7 +189,7 @@ impl Trail {
             if let (true, Some(id)) = (legacy, subject.session_id) {
                 line.text(record::LEGACY_SESSION, id.as_str());
             }
-            line.display(record::ERR_CODE, ending.code);
+            line.code(record::ERR_CODE, ending.code);
             line.text(record::ERR, ending.reason);
             line.seconds(record::SEND_TIME_DELAY, ending.send_time_delay);
             line.seconds(record::HEARTBEAT, ending.silence);
@@ -274,6 +256,7 @@ impl Trail {
         let Some(gap) = self.buffer.take_gap() else { return };
         let spare = self.spare.swap(NONE, Relaxed);
         let sequence = if spare == NONE { self.sequence.fetch_add(1, Relaxed) } else { spare };
+        self.counter(Some(Action::LogGap)).inc();
         let head = self.head(Some((self.wall)()), Some(Action::LogGap), Some(Level::Error), sequence);
         let lost = gap.total();
         let told = self.compose(
@@ -315,7 +298,7 @@ impl Trail {
 
     fn failure(&self, action: Action, level: Level, subject: &Subject<'_>, (code, err): (u16, &str)) {
         self.act(action, level, subject, |line, _| {
-            line.display(record::ERR_CODE, code);
+            line.code(record::ERR_CODE, code);
             line.text(record::ERR, err);
         });
     }
@@ -344,7 +327,7 @@ impl Trail {
         line.maybe(record::SESSION_ID, subject.session_id.map(SessionId::as_str));
         line.maybe(record::USER_ID, subject.user_id);
         if let Some(client) = subject.client {
-            line.display(record::CLIENT, client);
+            line.address(record::CLIENT, client);
         }
         line.maybe(record::REQUEST_ID, subject.request_id);
         if let Some(dialect) = subject.dialect {
@@ -370,28 +353,38 @@ impl Trail {
         level: Option<Level>,
         fill: impl FnOnce(&mut Line<'_>),
     ) {
-        let sample = action.and_then(|action| self.samples.get(action as usize));
-        let Some(stands_for) = sample.map_or(Some(1), Sample::draw) else {
-            self.left_out.inc();
-            return;
-        };
+        let Some(stands_for) = self.draw(action) else { return };
         let sequence = self.sequence.fetch_add(1, Relaxed);
+        self.counter(action).inc();
         let head = self.head(at, action, level, sequence);
         let rank = rank(action, level);
         let hand_in = |out: &[u8]| {
-            if action.is_some_and(is_kept) {
-                self.tap.show_and_keep(out);
-            } else {
-                self.tap.show(out);
-            }
+            self.show(action, out);
             self.buffer.log_ranked(out, rank, Some(sequence)).is_ok()
         };
         self.compose(&head, hand_in, |line| {
-            if stands_for > 1 {
-                line.integer(record::SAMPLE_RATE, u64::from(stands_for));
-            }
+            sampled(line, stands_for);
             fill(line);
         });
+    }
+
+    /// How many records the next one of this action stands for; `None`, and counted, when it is left out.
+    fn draw(&self, action: Option<Action>) -> Option<u32> {
+        let sample = action.and_then(|action| self.samples.get(action as usize));
+        let stands_for = sample.map_or(Some(1), Sample::draw);
+        if stands_for.is_none() {
+            self.left_out.inc();
+        }
+        stands_for
+    }
+
+    /// Shows a record to whoever watches.
+    fn show(&self, action: Option<Action>, record: &[u8]) {
+        if action.is_some_and(is_kept) {
+            self.tap.show_and_keep(record);
+        } else {
+            self.tap.show(record);
+        }
     }
 
     fn head(
@@ -401,8 +394,11 @@ impl Trail {
         level: Option<Level>,
         sequence: u64,
     ) -> Head<'_> {
-        action.and_then(|action| self.counters.get(action as usize)).unwrap_or(&self.foreign).inc();
         Head { origin: &self.origin, at, action: action.map(Action::as_str), level, sequence }
+    }
+
+    fn counter(&self, action: Option<Action>) -> &Counter {
+        action.and_then(|action| self.counters.get(action as usize)).unwrap_or(&self.foreign)
     }
 
     fn compose(
@@ -469,10 +465,8 @@ fn legacy_session(line: &mut Line<'_>, legacy: bool, subject: &Subject<'_>) {
 #[must_use]
 pub fn hashed(token: &str) -> String {
     let hash = digest::digest(&digest::SHA256, token.as_bytes());
-    hash.as_ref().iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap_or_default();
-        hex
-    })
+    let start = hash.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes);
+    format!("{start:016x}")
 }
 
 #[cfg(test)]
