@@ -52,8 +52,8 @@
 //! target `pillion::logger`, at most one line per cause in ten seconds; they must not be fed back into it.
 //!
 //! **How it stops.** [`Logger::shutdown`] tells the shipper to send what is left, with the usual tries, within a
-//! time, and again what is in doubt by then. What is left then goes to the spool, or is dropped and counted with the
-//! cause `exit`, and so is what comes later. A crash of the process loses what is queued: with a spool, the records of
+//! time, and again what is in doubt by then. What is left then is put on disk for the next process, whatever `overflow`
+//! says; where that can not be, it is dropped and counted with the cause `exit`, and so is what comes later. A crash of the process loses what is queued: with a spool, the records of
 //! at most one `spool_interval`.
 
 mod ages;
@@ -153,8 +153,6 @@ pub struct Logger {
     buffer: Arc<Buffer>,
     backlog: Arc<Backlog>,
     dead_letters: Option<DeadLetters>,
-    /// What happens at `drop_limit` until the process ends.
-    overflow: config::Overflow,
     orders: Arc<Orders>,
     report: Arc<Report>,
 }
@@ -180,19 +178,11 @@ pub fn build(
     let settings = Settings::new(config)?;
     buffer.set_limits(settings::limits(config));
     buffer.set_policy(settings::policy(config.shed_limit, config.overflow));
-    let (spool, inherited) = Spool::open(config)?.unzip();
-    let backlog = Backlog::new(Arc::clone(&buffer), spool, inherited.unwrap_or_default());
+    let backlog = Backlog::new(Arc::clone(&buffer), config.clone())?;
     let dead_letters = config.data_dir.as_ref();
     let dead_letters = dead_letters.map(|directory| DeadLetters::new(directory, config.dead_letter_limit));
     let backlog = Arc::new(backlog);
-    let logger = Logger {
-        buffer,
-        backlog,
-        dead_letters,
-        overflow: config.overflow,
-        orders: Arc::default(),
-        report: Arc::default(),
-    };
+    let logger = Logger { buffer, backlog, dead_letters, orders: Arc::default(), report: Arc::default() };
     let shipper = Shipper::new(&logger, settings, Box::new(on_room));
     Ok((logger, shipper))
 }
@@ -227,7 +217,7 @@ impl Logger {
             records: self.buffer.stats(),
             shipper: self.report.stats(),
             oldest: self.backlog.oldest(clock::now()),
-            spool: self.backlog.spool.as_ref().map(Spool::stats),
+            spool: self.backlog.spool().map(Spool::stats),
         }
     }
 
@@ -277,7 +267,7 @@ impl Logger {
     pub fn reload(&self, config: &config::Logger) -> Result<(), Error> {
         let settings = Settings::new(config)?;
         self.buffer.set_limits(settings::limits(config));
-        self.buffer.set_policy(settings::policy(config.shed_limit, self.overflow));
+        self.buffer.set_policy(settings::policy(config.shed_limit, self.backlog.config.overflow));
         self.orders.reload(Box::new(settings));
         Ok(())
     }
