@@ -179,6 +179,25 @@ async fn a_stop_without_a_log_server_puts_everything_on_disk_and_drops_nothing()
 }
 
 #[tokio::test]
+async fn a_stop_keeps_lines_for_the_next_start_also_where_nothing_goes_to_disk_otherwise() {
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+        let folder = Folder::new();
+        let socket = folder.path("log.sock");
+        let settings = config::Logger { overflow, ..spooling(&folder, Target::Unix(socket.clone())) };
+        let running = start(&settings);
+        log(&running.logger, 0..500);
+        assert!(running.logger.shutdown(Duration::from_millis(10)).await.is_zero());
+        assert!(running.buffer.stats().balanced());
+        drop(running);
+        let running = start(&settings);
+        let mut server = LogServer::unix(&socket);
+        let seen = server.until(|seen| seen.lines() == 500).await;
+        assert_eq!(check_all(&seen.text(), 500), 0);
+        running.until("all sent", |stats| stats.sent.records == 500 && stats.spooled.is_zero()).await;
+    }
+}
+
+#[tokio::test]
 async fn errors_come_first_and_the_newest_of_them_before_all_where_that_is_wished() {
     let folder = Folder::new();
     let socket = folder.path("log.sock");
