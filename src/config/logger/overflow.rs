@@ -18,9 +18,13 @@ pub(super) fn overflow(read: Reader<'_>) -> Overflow {
     ];
     let overflow = read.word("logger.overflow", &words).unwrap_or(Overflow::DropNewest);
     if overflow != Overflow::Spool {
-        for key in ["logger.spool_limit", "logger.spool_interval", "logger.spool_order"] {
+        for (key, effect) in [
+            ("logger.spool_limit", "counts only for what a stop leaves"),
+            ("logger.spool_interval", "without effect"),
+            ("logger.spool_order", "counts only for what a stop leaves"),
+        ] {
             if read.is_changed(key) {
-                read.notice(key, "without effect, because overflow is not \"spool\"");
+                read.notice(key, &format!("{effect}, because overflow is not \"spool\""));
             }
         }
     }
