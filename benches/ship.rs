@@ -3,8 +3,8 @@
 //! The sink is a thread that reads and throws away. The raw loop is run with the kernel's own send buffer and with
 //! that of the logger (256 KiB); the ratios are against each of them, beside it in the same round. Three threads are
 //! busy here where the raw loop has two, so on two cores the CPU time tells more than the wall time. Producers slow down when half the buffer is full, so nothing is
-//! dropped. Rounds of both kinds take turns, so that a noisy neighbour hits both. Each row is there
-//! with the default replay tail and without one.
+//! dropped. Rounds of both kinds take turns, so that a noisy neighbour hits both. Beside lines as they are stand those
+//! with syslog headers and the acknowledged protocol, whose sinks look at every line and answer.
 
 #![expect(
     clippy::unwrap_used,
@@ -24,10 +24,18 @@ use pillion::address::HostPort;
 use pillion::buffer::Buffer;
 use pillion::clock;
 use pillion::config;
+use pillion::config::Beats;
+use pillion::config::Format;
+use pillion::config::Syslog;
+use pillion::config::SyslogDialect;
 use pillion::config::Target;
 use pillion::logger;
 use pillion::tasks::OnExit;
 use pillion::tasks::Tasks;
+use pillion::wire::lumberjack::Event;
+use pillion::wire::lumberjack::Limits;
+use pillion::wire::lumberjack::Reader;
+use pillion::wire::lumberjack::ack_into;
 use socket2::SockRef;
 
 const RECORD: usize = 300;
@@ -44,22 +52,23 @@ fn main() {
         "", "lines/s", "MB/s", "CPU ns/line", "x raw", "x 256K"
     );
     let rows = [
-        (1, 4096, TAIL),
-        (1, 4096, 0),
-        (2, 4096, TAIL),
-        (2, 4096, 0),
-        (1, BLOCK, TAIL),
-        (1, BLOCK, 0),
-        (2, BLOCK, TAIL),
-        (2, BLOCK, 0),
+        Row { name: "1 producer, flush_limit 4 KiB", ..Row::PLAIN },
+        Row { name: "1 producer, 4 KiB, no replay tail", replay_tail: 0, ..Row::PLAIN },
+        Row { name: "2 producers, 4 KiB", producers: 2, ..Row::PLAIN },
+        Row { name: "1 producer, 64 KiB", flush_limit: BLOCK, ..Row::PLAIN },
+        Row { name: "2 producers, 64 KiB", producers: 2, flush_limit: BLOCK, ..Row::PLAIN },
+        Row { name: "1 producer, syslog3164", form: Form::Syslog, ..Row::PLAIN },
+        Row { name: "1 producer, beats", form: Form::Beats(0), ..Row::PLAIN },
+        Row { name: "2 producers, beats", form: Form::Beats(0), producers: 2, ..Row::PLAIN },
+        Row { name: "1 producer, beats, compression 1", form: Form::Beats(1), ..Row::PLAIN },
     ];
     let (mut raw, mut raw_small) = (Vec::new(), Vec::new());
     let mut shipped = vec![(Vec::new(), Vec::new()); rows.len()];
     for _ in 0..ROUNDS {
-        for ((producers, flush_limit, tail), (costs, ratios)) in rows.iter().zip(&mut shipped) {
+        for (row, (costs, ratios)) in rows.iter().zip(&mut shipped) {
             let base = measure(|| write_raw(records, None));
             let base_small = measure(|| write_raw(records, Some(SEND_BUFFER)));
-            let cost = measure(|| ship(records, *producers, *flush_limit, *tail));
+            let cost = measure(|| ship(records, row));
             raw.push(base);
             raw_small.push(base_small);
             costs.push(cost);
@@ -69,12 +78,33 @@ fn main() {
     }
     row("raw 64 KiB writes", &raw, records, &[]);
     row("raw, send buffer 256 KiB", &raw_small, records, &[]);
-    for ((producers, flush_limit, tail), (costs, ratios)) in rows.into_iter().zip(shipped) {
+    for (shipped_row, (costs, ratios)) in rows.iter().zip(shipped) {
         let (to_raw, to_small): (Vec<_>, Vec<_>) = ratios.into_iter().unzip();
-        let tail = if tail == 0 { ", no tail" } else { "" };
-        let name = format!("{producers} producer(s), flush_limit {flush_limit}{tail}");
-        row(&name, &costs, records, &[median(to_raw), median(to_small)]);
+        row(shipped_row.name, &costs, records, &[median(to_raw), median(to_small)]);
     }
+}
+
+/// What is shipped, and how.
+#[derive(Clone, Copy)]
+struct Row {
+    name: &'static str,
+    producers: usize,
+    flush_limit: usize,
+    replay_tail: usize,
+    form: Form,
+}
+
+impl Row {
+    const PLAIN: Self =
+        Self { name: "", producers: 1, flush_limit: 4096, replay_tail: TAIL, form: Form::Ndjson };
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Ndjson,
+    Syslog,
+    /// With this compression.
+    Beats(u32),
 }
 
 /// The time of one round, and the CPU time of all threads in it, the sink's included.
@@ -114,17 +144,53 @@ fn cpu_time() -> Duration {
 
 /// A sink that reads `bytes` and ends.
 fn sink(bytes: usize) -> (u16, thread::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let reader = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+    serve(move |mut stream| {
         let mut buffer = vec![0; 4 * BLOCK];
         let mut left = bytes;
         while left > 0 {
             left -= stream.read(&mut buffer).unwrap();
         }
-    });
-    (port, reader)
+    })
+}
+
+/// A sink that reads so many lines and ends.
+fn line_sink(lines: usize) -> (u16, thread::JoinHandle<()>) {
+    serve(move |mut stream| {
+        let mut buffer = vec![0; 4 * BLOCK];
+        let mut left = lines;
+        while left > 0 {
+            let length = stream.read(&mut buffer).unwrap();
+            left -= memchr::memchr_iter(b'\n', buffer.get(..length).unwrap()).count();
+        }
+    })
+}
+
+/// A sink that takes so many records and acknowledges them.
+fn beats_sink(records: usize) -> (u16, thread::JoinHandle<()>) {
+    serve(move |mut stream| {
+        let mut reader = Reader::new(Limits::default());
+        let mut buffer = vec![0; 4 * BLOCK];
+        let mut left = records;
+        while left > 0 {
+            let length = stream.read(&mut buffer).unwrap();
+            let mut bytes = buffer.get(..length).unwrap();
+            let mut answer = Vec::new();
+            while let Some(event) = reader.next(&mut bytes).unwrap() {
+                match event {
+                    Event::Window(_) => {}
+                    Event::Json { json, .. } => left -= usize::from(!json.is_empty()),
+                    Event::End(last) => ack_into(&mut answer, last),
+                }
+            }
+            stream.write_all(&answer).unwrap();
+        }
+    })
+}
+
+fn serve(serve: impl FnOnce(TcpStream) + Send + 'static) -> (u16, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (port, thread::spawn(move || serve(listener.accept().unwrap().0)))
 }
 
 fn write_raw(records: usize, send_buffer: Option<usize>) -> Duration {
@@ -146,8 +212,15 @@ fn write_raw(records: usize, send_buffer: Option<usize>) -> Duration {
     begin.elapsed()
 }
 
-fn ship(records: usize, producers: usize, flush_limit: usize, replay_tail: usize) -> Duration {
-    let (port, reader) = sink(records * RECORD);
+fn ship(records: usize, row: &Row) -> Duration {
+    let Row { producers, flush_limit, replay_tail, form, .. } = *row;
+    let ack_timeout = Duration::from_secs(10);
+    let defaults = config::Config::default().logger;
+    let ((port, reader), format) = match form {
+        Form::Ndjson => (sink(records * RECORD), Format::Ndjson),
+        Form::Syslog => (line_sink(records), Format::Syslog(syslog())),
+        Form::Beats(compression) => (beats_sink(records), Format::Beats(Beats { compression, ack_timeout })),
+    };
     let config = config::Logger {
         target: Target::Tcp(HostPort { host: "127.0.0.1".to_owned(), port }),
         flush_limit,
@@ -156,8 +229,9 @@ fn ship(records: usize, producers: usize, flush_limit: usize, replay_tail: usize
         retry_max_interval: Duration::from_secs(1),
         periodic_flush: Some(Duration::from_millis(10)),
         replay_tail,
+        format,
         data_dir: None,
-        ..config::Config::default().logger
+        ..defaults
     };
     let buffer = logger::buffer(&config);
     let (_logger, shipper) = logger::build(&config, Arc::clone(&buffer), || {}).unwrap();
@@ -177,8 +251,28 @@ fn ship(records: usize, producers: usize, flush_limit: usize, replay_tail: usize
     time
 }
 
+fn syslog() -> Syslog {
+    Syslog {
+        dialect: SyslogDialect::Rfc3164,
+        facility: 16,
+        host: "edge-1".to_owned(),
+        tag: "pillion".to_owned(),
+        octet_counting: false,
+    }
+}
+
+/// A record as the program writes them.
+fn record() -> Vec<u8> {
+    let head = concat!(
+        r#"{"@timestamp":"2026-11-20T23:38:59.404Z","action":"room_msg","log.level":"info","node":"edge-1","#,
+        r#""boot_id":"00000000000000aa","log.sequence":7,"event.id":"00000000000000aa-7","desc":""#
+    );
+    format!("{head}{}\"}}\n", "x".repeat(RECORD - head.len() - 3)).into_bytes()
+}
+
 fn produce(buffer: &Buffer, records: usize) {
-    let record = [b'x'; RECORD];
+    let record = record();
+    assert_eq!(record.len(), RECORD);
     for n in 0..records {
         buffer.log(&record).unwrap();
         if n % 256 == 0 {

@@ -8,8 +8,8 @@
 //! The names of actions and fields come from the original push gateway's documentation; the original spelled some
 //! of them in two ways, which `log.legacy_fields` writes too.
 
+use std::cell::Cell;
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,6 +24,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::buffer::Buffer;
 use crate::buffer::DropCause;
+use crate::buffer::Entry;
 use crate::buffer::Rank;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
@@ -83,6 +84,13 @@ impl Sample {
             0 | 1 => Some(1),
             one_in => self.seen.fetch_add(1, Relaxed).is_multiple_of(one_in).then_some(one_in),
         }
+    }
+}
+
+/// Says how many records of its action one stands for, when it is not alone.
+fn sampled(line: &mut Line<'_>, stands_for: u32) {
+    if stands_for > 1 {
+        line.integer(record::SAMPLE_RATE, u64::from(stands_for));
     }
 }
 
@@ -207,7 +215,7 @@ impl Trail {
             if let (true, Some(id)) = (legacy, subject.session_id) {
                 line.text(record::LEGACY_SESSION, id.as_str());
             }
-            line.display(record::ERR_CODE, ending.code);
+            line.code(record::ERR_CODE, ending.code);
             line.text(record::ERR, ending.reason);
             line.seconds(record::SEND_TIME_DELAY, ending.send_time_delay);
             line.seconds(record::HEARTBEAT, ending.silence);
@@ -274,6 +282,7 @@ impl Trail {
         let Some(gap) = self.buffer.take_gap() else { return };
         let spare = self.spare.swap(NONE, Relaxed);
         let sequence = if spare == NONE { self.sequence.fetch_add(1, Relaxed) } else { spare };
+        self.counter(Some(Action::LogGap)).inc();
         let head = self.head(Some((self.wall)()), Some(Action::LogGap), Some(Level::Error), sequence);
         let lost = gap.total();
         let told = self.compose(
@@ -313,9 +322,68 @@ impl Trail {
         self.write(at, action, level, fill);
     }
 
+    /// Adds a record from outside to `batch`: `fill` writes its fields. `at`, action and level are left out when it
+    /// brings its own. Nothing is logged before the batch is full, or [`Self::hand_in`] is called.
+    pub fn gather(
+        &self,
+        batch: &mut Batch,
+        at: Option<Duration>,
+        action: Option<Action>,
+        level: Option<Level>,
+        fill: impl FnOnce(&mut Line<'_>),
+    ) {
+        let Some(stands_for) = self.draw(action) else { return };
+        if batch.bytes.capacity() == 0 {
+            *batch = SPARE.take();
+        }
+        if batch.action != action {
+            self.count(batch);
+            batch.action = action;
+        }
+        batch.count += 1;
+        let sequence = self.sequence.fetch_add(1, Relaxed);
+        let head = self.head(at, action, level, sequence);
+        let start = batch.bytes.len();
+        let mut line = Line::begin(&mut batch.bytes, self.max_line(), &head);
+        sampled(&mut line, stands_for);
+        fill(&mut line);
+        line.end();
+        self.show(action, batch.bytes.get(start..).unwrap_or_default());
+        let (end, rank) = (batch.bytes.len(), rank(action, level));
+        batch.records.push(Entry { end, rank, sequence });
+        if batch.bytes.len() >= BATCH {
+            self.log(batch);
+        }
+    }
+
+    /// Logs what is in `batch`, which then holds no memory any more.
+    pub fn hand_in(&self, batch: &mut Batch) {
+        self.log(batch);
+        let batch = std::mem::take(batch);
+        // A record of unusual length is not worth its memory.
+        if batch.bytes.capacity() <= 4 * BATCH {
+            SPARE.set(batch);
+        }
+    }
+
+    fn log(&self, batch: &mut Batch) {
+        self.count(batch);
+        if !batch.records.is_empty() {
+            self.buffer.log_batch(&batch.bytes, &batch.records);
+        }
+        batch.bytes.clear();
+        batch.records.clear();
+    }
+
+    fn count(&self, batch: &mut Batch) {
+        if batch.count > 0 {
+            self.counter(batch.action).inc_by(std::mem::take(&mut batch.count));
+        }
+    }
+
     fn failure(&self, action: Action, level: Level, subject: &Subject<'_>, (code, err): (u16, &str)) {
         self.act(action, level, subject, |line, _| {
-            line.display(record::ERR_CODE, code);
+            line.code(record::ERR_CODE, code);
             line.text(record::ERR, err);
         });
     }
@@ -344,7 +412,7 @@ impl Trail {
         line.maybe(record::SESSION_ID, subject.session_id.map(SessionId::as_str));
         line.maybe(record::USER_ID, subject.user_id);
         if let Some(client) = subject.client {
-            line.display(record::CLIENT, client);
+            line.address(record::CLIENT, client);
         }
         line.maybe(record::REQUEST_ID, subject.request_id);
         if let Some(dialect) = subject.dialect {
@@ -370,28 +438,38 @@ impl Trail {
         level: Option<Level>,
         fill: impl FnOnce(&mut Line<'_>),
     ) {
-        let sample = action.and_then(|action| self.samples.get(action as usize));
-        let Some(stands_for) = sample.map_or(Some(1), Sample::draw) else {
-            self.left_out.inc();
-            return;
-        };
+        let Some(stands_for) = self.draw(action) else { return };
         let sequence = self.sequence.fetch_add(1, Relaxed);
+        self.counter(action).inc();
         let head = self.head(at, action, level, sequence);
         let rank = rank(action, level);
         let hand_in = |out: &[u8]| {
-            if action.is_some_and(is_kept) {
-                self.tap.show_and_keep(out);
-            } else {
-                self.tap.show(out);
-            }
+            self.show(action, out);
             self.buffer.log_ranked(out, rank, Some(sequence)).is_ok()
         };
         self.compose(&head, hand_in, |line| {
-            if stands_for > 1 {
-                line.integer(record::SAMPLE_RATE, u64::from(stands_for));
-            }
+            sampled(line, stands_for);
             fill(line);
         });
+    }
+
+    /// How many records the next one of this action stands for; `None`, and counted, when it is left out.
+    fn draw(&self, action: Option<Action>) -> Option<u32> {
+        let sample = action.and_then(|action| self.samples.get(action as usize));
+        let stands_for = sample.map_or(Some(1), Sample::draw);
+        if stands_for.is_none() {
+            self.left_out.inc();
+        }
+        stands_for
+    }
+
+    /// Shows a record to whoever watches.
+    fn show(&self, action: Option<Action>, record: &[u8]) {
+        if action.is_some_and(is_kept) {
+            self.tap.show_and_keep(record);
+        } else {
+            self.tap.show(record);
+        }
     }
 
     fn head(
@@ -401,8 +479,11 @@ impl Trail {
         level: Option<Level>,
         sequence: u64,
     ) -> Head<'_> {
-        action.and_then(|action| self.counters.get(action as usize)).unwrap_or(&self.foreign).inc();
         Head { origin: &self.origin, at, action: action.map(Action::as_str), level, sequence }
+    }
+
+    fn counter(&self, action: Option<Action>) -> &Counter {
+        action.and_then(|action| self.counters.get(action as usize)).unwrap_or(&self.foreign)
     }
 
     fn compose(
@@ -453,9 +534,37 @@ pub struct Ending<'a> {
     pub desc: &'a str,
 }
 
+/// Records from outside that are logged together: one lock and one look at the counters for all of them.
+///
+/// Whoever fills it hands it in before he waits for anything.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    records: Vec<Entry>,
+    /// So many records of this action are not counted yet.
+    action: Option<Action>,
+    count: u64,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Batch {
+    const EMPTY: Self = Self { bytes: Vec::new(), records: Vec::new(), action: None, count: 0 };
+}
+
+/// A batch of so many bytes is full: some 16 records. The lock is held for a microsecond then.
+const BATCH: usize = 8 * 1024;
+
 thread_local! {
     /// The record in the making; it keeps its capacity, so that a record costs no allocation.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+
+    /// An empty batch that keeps its capacity.
+    static SPARE: Cell<Batch> = const { Cell::new(Batch::EMPTY) };
 }
 
 /// Send errors carry the session under a third spelling in the original.
@@ -469,10 +578,8 @@ fn legacy_session(line: &mut Line<'_>, legacy: bool, subject: &Subject<'_>) {
 #[must_use]
 pub fn hashed(token: &str) -> String {
     let hash = digest::digest(&digest::SHA256, token.as_bytes());
-    hash.as_ref().iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap_or_default();
-        hex
-    })
+    let start = hash.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes);
+    format!("{start:016x}")
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use crate::api::reply;
 use crate::api::reply::Answer;
 use crate::logger::DeadLetter;
 use crate::logger::DeadLetterError;
+use crate::logger::DeadLetters;
 
 /// All of them.
 pub(super) fn list(means: &Means) -> Answer {
-    match means.logger.dead_letters().map_or(Ok(Vec::new()), |letters| letters.list()) {
+    match means.logger.dead_letters().map_or(Ok(Vec::new()), DeadLetters::list) {
         Ok(letters) => reply::json(StatusCode::OK, &json!({ "dead_letters": letters })),
         Err(error) => failed(&error),
     }

@@ -88,6 +88,17 @@ pub enum Rank {
     High,
 }
 
+/// One of several records that stand one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The offset behind its last byte.
+    pub end: usize,
+    /// How important it is.
+    pub rank: Rank,
+    /// Its number.
+    pub sequence: u64,
+}
+
 /// The record was not kept; it is counted and belongs to the pending gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log record was dropped: {}", .0.name())]
@@ -139,13 +150,7 @@ impl Buffer {
             return Ok(0);
         }
         let mut state = self.lock();
-        state.stats.accepted += Tally::one(len);
-        let verdict = state.judge(len, rank, &self.sealed);
-        let size = state.would_queue(len);
-        match verdict {
-            Ok(()) => self.keep(&mut state, record),
-            Err(cause) => state.lose(cause, Tally::one(len), sequence),
-        }
+        let (verdict, size) = self.take_in(&mut state, record, rank, sequence);
         self.leave(state, size);
         verdict.map(|()| len).map_err(Dropped)
     }
@@ -164,6 +169,24 @@ impl Buffer {
         self.keep(&mut state, record);
         self.leave(state, size);
         true
+    }
+
+    /// Queues several records, as [`Self::log_ranked`] would do it one by one, under one lock; returns how many were
+    /// dropped. They stand one after the other in `bytes`.
+    pub fn log_batch(&self, bytes: &[u8], records: &[Entry]) -> usize {
+        let mut state = self.lock();
+        let (mut start, mut largest, mut dropped) = (0, 0, 0);
+        for entry in records {
+            let record = bytes.get(start..entry.end).unwrap_or_default();
+            start = entry.end;
+            if !record.is_empty() {
+                let (verdict, size) = self.take_in(&mut state, record, entry.rank, Some(entry.sequence));
+                largest = size.max(largest);
+                dropped += usize::from(verdict.is_err());
+            }
+        }
+        self.leave(state, largest);
+        dropped
     }
 
     /// Takes the losses that nobody was told of yet.
@@ -216,6 +239,25 @@ impl Buffer {
             }
         }
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a record and keeps or drops it; how it was judged, and how long the queue would be with it.
+    fn take_in(
+        &self,
+        state: &mut State,
+        record: &[u8],
+        rank: Rank,
+        sequence: Option<u64>,
+    ) -> (Result<(), DropCause>, u64) {
+        let len = record.len();
+        state.stats.accepted += Tally::one(len);
+        let verdict = state.judge(len, rank, &self.sealed);
+        let size = state.would_queue(len);
+        match verdict {
+            Ok(()) => self.keep(state, record),
+            Err(cause) => state.lose(cause, Tally::one(len), sequence),
+        }
+        (verdict, size)
     }
 
     fn keep(&self, state: &mut State, record: &[u8]) {
@@ -332,6 +374,39 @@ mod tests {
         let buffer = Buffer::new(Limits { flush_limit: 1, drop_limit: 100, max_line: 5 });
         assert_eq!(buffer.log(b"123456"), Err(Dropped(DropCause::TooLong)));
         assert_eq!(buffer.log(b"12345"), Ok(5));
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_is_what_its_records_are_one_by_one(
+            lengths in proptest::collection::vec(0_usize..60, 0..40),
+            flush_limit in 0_usize..600,
+            drop_limit in 1_usize..900,
+        ) {
+            let limits = Limits { flush_limit, drop_limit, max_line: 55 };
+            let (batch, single) = (Buffer::new(limits), Buffer::new(limits));
+            let woken = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+            let wakers = woken.clone().map(Waker::from);
+            for (buffer, waker) in [&batch, &single].into_iter().zip(&wakers) {
+                prop_assert_eq!(buffer.poll_due(&Context::from_waker(waker)), Poll::Pending);
+            }
+            let (mut bytes, mut records, mut dropped) = (Vec::new(), Vec::new(), 0);
+            for (sequence, length) in (7..).zip(&lengths) {
+                let record = vec![b'x'; *length];
+                bytes.extend_from_slice(&record);
+                records.push(Entry { end: bytes.len(), rank: Rank::High, sequence });
+                if *length > 0 {
+                    dropped += usize::from(single.log_ranked(&record, Rank::High, Some(sequence)).is_err());
+                }
+            }
+            prop_assert_eq!(batch.log_batch(&bytes, &records), dropped);
+            prop_assert_eq!(batch.stats(), single.stats());
+            prop_assert_eq!(batch.take_gap(), single.take_gap());
+            let [woken_batch, woken_single] = woken.map(|woken| woken.0.load(Ordering::SeqCst));
+            prop_assert_eq!(woken_batch, woken_single);
+            let ends = |buffer: &Buffer| buffer.take().map(|chunk| (chunk.bytes().to_vec(), chunk.ends().to_vec()));
+            prop_assert_eq!(ends(&batch), ends(&single));
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ enum Command {
     /// Print the commented default configuration
     Defaults,
     /// Stand in for Logstash: receive log lines and print or count them
-    Sink(sink::Options),
+    Sink(Box<sink::Options>),
     /// Print log lines as they are written, by room, user, session, action and more
     Tail(tail::Options),
     /// Look at the log lines on disk that could not be sent yet
@@ -114,7 +114,7 @@ pub fn main() -> Exit {
         Command::Run(configured) => run::run(&configured),
         Command::Check(configured) => check::check(&configured),
         Command::Defaults => say(config::DEFAULTS),
-        Command::Sink(options) => sink::sink(options),
+        Command::Sink(options) => sink::sink(*options),
         Command::Spool(options) => spool::spool(&options),
         Command::Dlq(options) => dlq::dlq(&options),
         Command::Tail(options) => tail::tail(options),

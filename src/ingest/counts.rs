@@ -1,5 +1,8 @@
 //! What was taken in, and what was wrong with it: counters that are looked up once.
 
+use std::cell::Cell;
+use std::sync::Arc;
+
 use prometheus_client::metrics::counter::Counter;
 
 use crate::metrics::ByKind;
@@ -63,21 +66,50 @@ impl Counts {
             |&(_, reason): &(Fault, _)| metrics.ingest_faults.get_or_create(&ByReason { reason }).clone();
         Self { lines: Kind::ALL.iter().map(line).collect(), faults: Fault::ALL.iter().map(fault).collect() }
     }
+}
 
-    /// Counts one line.
+/// What one socket has taken in and not counted yet: lines come in crowds, and a counter that all threads share costs
+/// each of them more than the rest of a line.
+#[derive(Debug)]
+pub(super) struct Tally {
+    counts: Arc<Counts>,
+    lines: [Cell<u64>; Kind::ALL.len()],
+    faults: [Cell<u64>; Fault::ALL.len()],
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub(super) fn new(counts: Arc<Counts>) -> Self {
+        Self { counts, lines: Default::default(), faults: Default::default() }
+    }
+
+    /// One more with the same counters.
+    pub(super) fn another(&self) -> Self {
+        Self::new(Arc::clone(&self.counts))
+    }
+
+    /// Notes one line.
     pub(super) fn line(&self, kind: Kind) {
-        if let Some(counter) = self.lines.get(kind as usize) {
-            counter.inc();
+        if let Some(count) = self.lines.get(kind as usize) {
+            count.update(|count| count + 1);
         }
     }
 
-    /// Counts `times` of one fault.
+    /// Notes `times` of one fault.
     pub(super) fn fault(&self, fault: Fault, times: u64) {
-        // Nearly every line asks for none, and even adding nothing would lock the memory bus.
-        if times > 0
-            && let Some(counter) = self.faults.get(fault as usize)
-        {
-            counter.inc_by(times);
+        if let Some(count) = self.faults.get(fault as usize) {
+            count.update(|count| count + times);
+        }
+    }
+
+    /// Counts what was noted.
+    pub(super) fn settle(&self) {
+        let lines = self.counts.lines.iter().zip(&self.lines);
+        for (counter, count) in lines.chain(self.counts.faults.iter().zip(&self.faults)) {
+            let count = count.take();
+            if count > 0 {
+                counter.inc_by(count);
+            }
         }
     }
 }

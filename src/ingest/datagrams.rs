@@ -73,6 +73,12 @@ pub(super) async fn receive(socket: Datagram, drops: Option<Arc<Drops>>, intake:
 
 /// Takes in what is there, up to `limit` datagrams.
 fn drain(socket: &Datagram, intake: &mut Intake, buffer: &mut [u8], limit: usize) -> io::Result<()> {
+    let drained = read(socket, intake, buffer, limit);
+    intake.settle();
+    drained
+}
+
+fn read(socket: &Datagram, intake: &mut Intake, buffer: &mut [u8], limit: usize) -> io::Result<()> {
     let received = clock::wall();
     for _ in 0..limit {
         match socket.try_recv(buffer) {

@@ -10,9 +10,12 @@ use std::time::Duration;
 use super::counts::Counts;
 use super::counts::Fault;
 use super::counts::Kind;
+use super::counts::Tally;
 use super::json;
+use super::json::Meaning;
 use super::json::Member;
 use super::json::Members;
+use super::json::Object;
 use super::nginx;
 use super::nginx::ErrorLine;
 use super::syslog;
@@ -22,31 +25,51 @@ use crate::record;
 use crate::record::Level;
 use crate::record::Line;
 use crate::trail::Action;
+use crate::trail::Batch;
 use crate::trail::Trail;
 
 /// Turns lines into records; each socket has its own.
 #[derive(Debug)]
 pub(super) struct Intake {
-    trail: Arc<Trail>,
-    counts: Arc<Counts>,
+    out: Out,
     calendar: Calendar,
     members: Members,
+}
+
+/// Where records go.
+#[derive(Debug)]
+struct Out {
+    trail: Arc<Trail>,
+    batch: Batch,
+    counts: Tally,
 }
 
 impl Intake {
     /// An intake that writes to `trail`.
     pub(super) fn new(trail: Arc<Trail>, counts: Arc<Counts>) -> Self {
-        Self { trail, counts, calendar: Calendar::new(), members: Members::default() }
+        Self::of(trail, Tally::new(counts))
+    }
+
+    fn of(trail: Arc<Trail>, counts: Tally) -> Self {
+        let out = Out { trail, batch: Batch::default(), counts };
+        Self { out, calendar: Calendar::new(), members: Members::default() }
     }
 
     /// One more, for another connection.
     pub(super) fn another(&self) -> Self {
-        Self::new(Arc::clone(&self.trail), Arc::clone(&self.counts))
+        Self::of(Arc::clone(&self.out.trail), self.out.counts.another())
     }
 
     /// The longest line that is taken whole, in bytes.
     pub(super) fn max_line(&self) -> usize {
-        self.trail.max_line()
+        self.out.trail.max_line()
+    }
+
+    /// Logs and counts what was taken since the last time. To be called before anything is waited for.
+    pub(super) fn settle(&mut self) {
+        let Out { trail, batch, counts } = &mut self.out;
+        trail.hand_in(batch);
+        counts.settle();
     }
 
     /// Takes a datagram: one line, unless it holds several JSON objects.
@@ -69,48 +92,54 @@ impl Intake {
     pub(super) fn line(&mut self, bytes: &[u8], received: Duration, cut: bool) {
         let bytes = trimmed(bytes);
         if bytes.is_empty() {
-            self.counts.line(Kind::Blank);
+            self.out.counts.line(Kind::Blank);
             return;
         }
         let whole = bytes;
-        let bytes = shortened(whole, self.trail.max_line());
+        let bytes = shortened(whole, self.out.trail.max_line());
         let text = str::from_utf8(bytes).map_or_else(|_| self.replaced(bytes), Cow::Borrowed);
         let text = text.trim_start_matches('\u{feff}');
         let received = Receipt { at: received, cut: cut || bytes.len() < whole.len() };
-        let framed = syslog::without_octet_count(text);
-        if text.trim_start().starts_with('{') {
-            self.json(text, received);
-        } else if framed.starts_with('<') {
-            self.syslog(framed, received);
-        } else {
-            self.text(text, received);
+        match text.as_bytes().first() {
+            Some(b'{') => self.json(text, received),
+            Some(b'<') => self.syslog(text, received),
+            _ if text.trim_start().starts_with('{') => self.json(text, received),
+            _ => match syslog::without_octet_count(text) {
+                framed if framed.starts_with('<') => self.syslog(framed, received),
+                _ => self.text(text, received),
+            },
         }
     }
 
     fn json(&mut self, text: &str, received: Receipt) {
-        let Self { trail, counts, members, .. } = self;
-        let refused = members.with(text, |members| {
-            let members = members?;
-            let known = Known::of(members);
-            counts.line(Kind::Json);
-            let relayed = Relayed {
-                at: known.timestamp.is_none().then(|| known.time.unwrap_or(received.at)),
-                action: known.action.is_none().then_some(Action::Line),
-                level: known.flat_level.is_none().then(|| known.level.unwrap_or(Level::Info)),
-                received,
-            };
-            relayed.write(trail, counts, |line| put(line, members.iter(), counts, is_reserved));
-            Ok(())
-        });
-        if let Err(fault) = refused {
-            self.refused(fault, received);
-            self.text(text, received);
+        let Self { out, members, .. } = self;
+        match members.read(text) {
+            Ok(object) => {
+                let known = Known::of(&object);
+                out.counts.line(Kind::Json);
+                let relayed = Relayed {
+                    at: known.timestamp.is_none().then(|| known.time.unwrap_or(received.at)),
+                    action: known.action.is_none().then_some(Action::Line),
+                    level: known.flat_level.is_none().then(|| known.level.unwrap_or(Level::Info)),
+                    received,
+                };
+                let fate = |member: &Member| match member.meaning {
+                    Meaning::Cut if object.value(member) == "true" => Fate::Cut,
+                    Meaning::Cut | Meaning::Own => Fate::Renamed,
+                    _ => Fate::Kept,
+                };
+                relayed.write(out, |line, counts| put(line, &object, counts, fate));
+            }
+            Err(fault) => {
+                self.refused(fault, received);
+                self.text(text, received);
+            }
         }
     }
 
     fn syslog(&mut self, text: &str, received: Receipt) {
         let Some(priority) = syslog::priority(text) else {
-            self.counts.fault(Fault::BadPriority, 1);
+            self.out.counts.fault(Fault::BadPriority, 1);
             self.text(text, received);
             return;
         };
@@ -126,50 +155,53 @@ impl Intake {
     }
 
     fn syslog_json(&mut self, text: &str, message: &Message<'_>, received: Receipt) -> Result<(), Fault> {
-        let Self { trail, counts, members, .. } = self;
-        members.with(message.body, |members| {
-            let members = members?;
-            let known = Known::of(members);
-            let from_nginx = message.tag.is_some_and(|tag| tag.starts_with("nginx"));
-            let action = if from_nginx { Action::NginxAccess } else { Action::Syslog };
-            counts.line(if from_nginx { Kind::NginxAccess } else { Kind::SyslogJson });
-            let relayed = Relayed {
-                at: known
-                    .timestamp
-                    .filter(|raw| is_date(raw))
-                    .is_none()
-                    .then(|| known.time.or(message.at).unwrap_or(received.at)),
-                action: known.action.filter(|raw| raw.starts_with('"')).is_none().then_some(action),
-                level: known.flat_level.filter(|raw| raw.starts_with('"')).is_none().then(|| message.level()),
-                received,
-            };
-            relayed.write(trail, counts, |line| {
-                header(line, message, action);
-                if message.partial {
-                    line.text(record::ORIGINAL, text);
-                }
-                // nginx has no way to leave a member out: an empty text stands for what it does not know.
-                let known = |member: &&Member<'_>| !(from_nginx && member.value == "\"\"");
-                let collides = |member: &Member<'_>| collides(member, relayed);
-                put(line, members.iter().filter(known), counts, collides);
-            });
-            Ok(())
-        })
+        let Self { out, members, .. } = self;
+        let object = members.read(message.body)?;
+        let known = Known::of(&object);
+        let from_nginx = message.tag.is_some_and(|tag| tag.starts_with("nginx"));
+        let action = if from_nginx { Action::NginxAccess } else { Action::Syslog };
+        out.counts.line(if from_nginx { Kind::NginxAccess } else { Kind::SyslogJson });
+        let relayed = Relayed {
+            at: known
+                .timestamp
+                .filter(|raw| is_date(raw))
+                .is_none()
+                .then(|| known.time.or(message.at).unwrap_or(received.at)),
+            action: known.action.filter(|raw| raw.starts_with('"')).is_none().then_some(action),
+            level: known.flat_level.filter(|raw| raw.starts_with('"')).is_none().then(|| message.level()),
+            received,
+        };
+        let fate = |member: &Member| match member.meaning {
+            // nginx has no way to leave a member out: an empty text stands for what it does not know.
+            _ if from_nginx && object.is_empty(member) => Fate::Left,
+            Meaning::None => Fate::Kept,
+            Meaning::Cut if object.value(member) == "true" => Fate::Cut,
+            meaning if collides(meaning, object.value(member), relayed) => Fate::Renamed,
+            _ => Fate::Kept,
+        };
+        relayed.write(out, |line, counts| {
+            header(line, message, action);
+            if message.partial {
+                line.text(record::ORIGINAL, text);
+            }
+            put(line, &object, counts, fate);
+        });
+        Ok(())
     }
 
-    fn syslog_text(&self, text: &str, message: &Message<'_>, received: Receipt) {
+    fn syslog_text(&mut self, text: &str, message: &Message<'_>, received: Receipt) {
         if let Some(error) = ErrorLine::parse(&nginx::without_queries(message.body)) {
             self.nginx_error(&error, message.tag, received);
             return;
         }
-        self.counts.line(Kind::Syslog);
+        self.out.counts.line(Kind::Syslog);
         let relayed = Relayed {
             at: Some(message.at.unwrap_or(received.at)),
             action: Some(Action::Syslog),
             level: Some(message.level()),
             received,
         };
-        relayed.write(&self.trail, &self.counts, |line| {
+        relayed.write(&mut self.out, |line, _| {
             header(line, message, Action::Syslog);
             line.text(record::MESSAGE, message.body);
             if message.partial {
@@ -178,16 +210,16 @@ impl Intake {
         });
     }
 
-    fn nginx_error(&self, error: &ErrorLine<'_>, tag: Option<&str>, received: Receipt) {
-        self.counts.line(Kind::NginxError);
-        self.counts.fault(Fault::Ambiguous, u64::from(error.ambiguous));
+    fn nginx_error(&mut self, error: &ErrorLine<'_>, tag: Option<&str>, received: Receipt) {
+        self.out.counts.line(Kind::NginxError);
+        self.out.counts.fault(Fault::Ambiguous, u64::from(error.ambiguous));
         let relayed = Relayed {
             at: Some(received.at),
             action: Some(Action::NginxError),
             level: Some(error.level),
             received,
         };
-        relayed.write(&self.trail, &self.counts, |line| {
+        relayed.write(&mut self.out, |line, _| {
             line.maybe(record::TAG, tag);
             line.integer(record::NGINX_PID, error.pid);
             line.integer(record::NGINX_TID, error.tid);
@@ -203,24 +235,24 @@ impl Intake {
         });
     }
 
-    fn text(&self, text: &str, received: Receipt) {
+    fn text(&mut self, text: &str, received: Receipt) {
         if let Some(error) = ErrorLine::parse(&nginx::without_queries(text)) {
             self.nginx_error(&error, None, received);
             return;
         }
-        self.counts.line(Kind::Text);
+        self.out.counts.line(Kind::Text);
         let relayed =
             Relayed { at: Some(received.at), action: Some(Action::Line), level: Some(Level::Info), received };
-        relayed.write(&self.trail, &self.counts, |line| line.text(record::MESSAGE, text));
+        relayed.write(&mut self.out, |line, _| line.text(record::MESSAGE, text));
     }
 
     /// Counts why an object is taken as text. One that was cut is counted for that only.
     fn refused(&self, fault: Fault, received: Receipt) {
-        self.counts.fault(fault, u64::from(!received.cut));
+        self.out.counts.fault(fault, u64::from(!received.cut));
     }
 
     fn replaced<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
-        self.counts.fault(Fault::InvalidUtf8, 1);
+        self.out.counts.fault(Fault::InvalidUtf8, 1);
         String::from_utf8_lossy(bytes)
     }
 }
@@ -242,12 +274,13 @@ struct Relayed {
 }
 
 impl Relayed {
-    fn write(self, trail: &Trail, counts: &Counts, fill: impl FnOnce(&mut Line<'_>)) {
-        trail.relay(self.at, self.action, self.level, |line| {
+    fn write(self, out: &mut Out, fill: impl FnOnce(&mut Line<'_>, &Tally)) {
+        let Out { trail, batch, counts } = out;
+        trail.gather(batch, self.at, self.action, self.level, |line| {
             if self.received.cut {
                 line.mark_cut();
             }
-            fill(line);
+            fill(line, counts);
             counts.fault(Fault::TooLong, u64::from(line.is_cut()));
         });
     }
@@ -264,16 +297,16 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn of(members: &[Member<'a>]) -> Self {
+    fn of(object: &Object<'a>) -> Self {
         let mut known = Self::default();
-        for member in members.iter().filter(|member| !member.shadowed) {
-            let value = member.value;
-            match member.key.as_ref() {
-                "@timestamp" => known.timestamp = Some(value),
-                "action" => known.action = Some(value),
-                "log.level" => known.flat_level = Some(value),
-                "level" => known.level = json::word(value).and_then(nginx::level),
-                "time" => known.time = json::unix_time(value),
+        for member in object.members.iter().filter(|member| !member.shadowed) {
+            let value = || object.value(member);
+            match member.meaning {
+                Meaning::Timestamp => known.timestamp = Some(value()),
+                Meaning::Action => known.action = Some(value()),
+                Meaning::FlatLevel => known.flat_level = Some(value()),
+                Meaning::Level => known.level = json::word(value()).and_then(nginx::level),
+                Meaning::Time => known.time = json::unix_time(value()),
                 _ => {}
             }
         }
@@ -293,25 +326,53 @@ fn header(line: &mut Line<'_>, message: &Message<'_>, action: Action) {
     }
 }
 
-/// Writes the members; those that collide get the prefix `source.`.
-fn put<'m>(
-    line: &mut Line<'_>,
-    members: impl Iterator<Item = &'m Member<'m>>,
-    counts: &Counts,
-    collides: impl Fn(&Member<'_>) -> bool,
-) {
+/// What becomes of a member.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It goes into the record as it came.
+    Kept,
+    /// It gets the prefix `source.`.
+    Renamed,
+    /// It says nothing.
+    Left,
+    /// It says that what it belongs to was cut before it came here.
+    Cut,
+}
+
+/// Writes the members: runs of those that are kept in one piece.
+fn put(line: &mut Line<'_>, object: &Object<'_>, counts: &Tally, fate: impl Fn(&Member) -> Fate) {
     let mut scratch = Vec::new();
     let (mut renamed, mut shadowed) = (0, 0);
-    for member in members {
+    let mut members = object.members;
+    // One by one they lose their line breaks, and as many go in as there is room for.
+    let mut in_runs = !object.breaks;
+    while let Some((member, rest)) = members.split_first() {
+        members = rest;
         if member.shadowed {
             shadowed += 1;
-        } else if member.key == record::TRUNCATED.name && member.value == "true" {
-            line.mark_cut();
-        } else if collides(member) {
-            renamed += 1;
-            line.foreign(&other_name(&member.key), json::one_line(member.value, &mut scratch));
-        } else {
-            line.foreign(&member.key, json::one_line(member.value, &mut scratch));
+            continue;
+        }
+        match fate(member) {
+            Fate::Left => {}
+            Fate::Cut => line.mark_cut(),
+            Fate::Renamed => {
+                renamed += 1;
+                let name = other_name(&object.key(member));
+                line.foreign(&name, json::one_line(object.value(member), &mut scratch));
+            }
+            Fate::Kept => {
+                if in_runs {
+                    let is_kept = |member: &&Member| !member.shadowed && fate(member) == Fate::Kept;
+                    let more = rest.iter().take_while(is_kept).count();
+                    let last = rest.get(..more).and_then(<[Member]>::last).unwrap_or(member);
+                    in_runs = line.members(object.run(member, last));
+                    if in_runs {
+                        members = rest.get(more..).unwrap_or_default();
+                        continue;
+                    }
+                }
+                line.foreign(&object.key(member), json::one_line(object.value(member), &mut scratch));
+            }
         }
     }
     counts.fault(Fault::RenamedKey, renamed);
@@ -322,38 +383,23 @@ fn put<'m>(
 fn other_name(key: &str) -> String {
     if key.is_empty() {
         "source._".to_owned()
-    } else if is_unmappable(key) {
+    } else if json::is_unmappable(key) {
         format!("source.{}", key.replace('.', "_"))
     } else {
         format!("source.{key}")
     }
 }
 
-/// True for the fields that every record has of its own.
-fn is_reserved(member: &Member<'_>) -> bool {
-    matches!(member.key.as_ref(), "node" | "boot_id" | "log.sequence" | "event.id" | "log.truncated")
-}
-
 /// True when a member of a syslog body can not keep its name beside the fields that are ours.
-fn collides(member: &Member<'_>, head: Relayed) -> bool {
-    match member.key.as_ref() {
-        "@timestamp" => head.at.is_some(),
-        "action" => head.action.is_some(),
-        "log.level" => head.level.is_some(),
-        // Of the header; and Logstash takes the last one for instructions to itself.
-        "tag" | "log.original" | "@metadata" => true,
-        // Under these names our records (the first line), and Logstash or the Elastic Common Schema (the others)
-        // keep an object: Elasticsearch refuses a record that has any other value there.
-        "event" | "log" | "nginx" | "syslog" | "gap" | "source" | "host" | "process" | "service"
-        | "agent" | "ecs" | "url" | "http" | "user" | "error" => !member.value.starts_with('{'),
-        key => is_reserved(member) || key.starts_with("syslog.") || is_unmappable(key),
+fn collides(meaning: Meaning, value: &str, head: Relayed) -> bool {
+    match meaning {
+        Meaning::None | Meaning::Level | Meaning::Time => false,
+        Meaning::Timestamp => head.at.is_some(),
+        Meaning::Action => head.action.is_some(),
+        Meaning::FlatLevel => head.level.is_some(),
+        Meaning::Cut | Meaning::Own | Meaning::Header | Meaning::Unmappable => true,
+        Meaning::Object => !value.starts_with('{'),
     }
-}
-
-/// Names that no index takes: empty ones, and those with an empty part between dots.
-fn is_unmappable(key: &str) -> bool {
-    let dots = memchr::memchr(b'.', key.as_bytes()).is_some();
-    key.is_empty() || (dots && (key.starts_with('.') || key.ends_with('.') || key.contains("..")))
 }
 
 /// True when a raw JSON value is a string that begins like a date.
@@ -412,7 +458,8 @@ mod tests {
             Self { intake, buffer, metrics }
         }
 
-        fn records(&self) -> Vec<String> {
+        fn records(&mut self) -> Vec<String> {
+            self.intake.settle();
             let mut bytes = Vec::new();
             while let Some(chunk) = self.buffer.take() {
                 bytes.extend_from_slice(chunk.bytes());
@@ -422,13 +469,14 @@ mod tests {
             text.lines().map(str::to_owned).collect()
         }
 
-        fn record(&self) -> String {
+        fn record(&mut self) -> String {
             let records = self.records();
             assert_eq!(records.len(), 1, "{records:?}");
             records.into_iter().next().unwrap()
         }
 
-        fn count(&self, name: &str) -> u64 {
+        fn count(&mut self, name: &str) -> u64 {
+            self.intake.settle();
             let text = self.metrics.render();
             let line = text
                 .lines()

@@ -1,57 +1,278 @@
 //! A JSON object becomes its members: keys, and values as they were written.
 //!
-//! Values are not parsed into a tree: they are checked and kept as text, without the line breaks that may stand
-//! between their tokens. Two limits hold: [`DEPTH`] of nesting and [`WIDTH`] of members, beyond which no index
-//! would take the record anyway.
+//! Values are not parsed into a tree: [`scan`](super::scan) checks them and says where they are. What the keys mean is
+//! found out once for lines that look alike: the keys of one line, with what stands around them, are the guess for the
+//! next.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::DeserializeSeed;
-use serde::de::Error as _;
-use serde::de::MapAccess;
-use serde::de::Visitor;
-use serde_json::value::RawValue;
-
 use super::counts::Fault;
-
-/// How deep values may be nested. Elasticsearch maps 20 levels of objects by default.
-pub(super) const DEPTH: usize = 32;
-
-/// How many members an object may have. Elasticsearch maps 1000 fields by default.
-pub(super) const WIDTH: usize = 1000;
+use super::scan;
+use super::scan::Guess;
+use super::scan::Span;
 
 /// One member of an object.
-#[derive(Debug)]
-pub(super) struct Member<'a> {
-    /// Its key, without escapes.
-    pub(super) key: Cow<'a, str>,
-    /// Its value as it was written.
-    pub(super) value: &'a str,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    span: Span,
+    /// A number that differs for most keys.
+    print: u32,
+    /// What its key says to us.
+    pub(super) meaning: Meaning,
     /// True when another member with the same key follows: the last one counts.
     pub(super) shadowed: bool,
+}
+
+impl Member {
+    const BLANK: Self = Self {
+        span: Span { start: 0, key_end: 0, value: 0, end: 0, escaped: false },
+        print: 0,
+        meaning: Meaning::None,
+        shadowed: false,
+    };
+}
+
+/// What a key says to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Nothing: the member goes into the record as it is.
+    None,
+    /// `@timestamp`, `action`, `log.level`: part of the head of a record.
+    Timestamp,
+    /// See above.
+    Action,
+    /// See above.
+    FlatLevel,
+    /// `level` and `time`: the head can be made of them.
+    Level,
+    /// See above.
+    Time,
+    /// `log.truncated`: the mark of a record that was cut.
+    Cut,
+    /// What every record has of its own.
+    Own,
+    /// What a syslog header tells, or what Logstash takes for instructions to itself.
+    Header,
+    /// Where our records (the first five), Logstash or the Elastic Common Schema (the others) keep an object:
+    /// Elasticsearch refuses a record that has any other value there.
+    Object,
+    /// A name that no index takes: an empty one, or one with an empty part between dots.
+    Unmappable,
+}
+
+impl Meaning {
+    fn of(key: &str) -> Self {
+        match key {
+            "@timestamp" => Self::Timestamp,
+            "action" => Self::Action,
+            "log.level" => Self::FlatLevel,
+            "level" => Self::Level,
+            "time" => Self::Time,
+            "log.truncated" => Self::Cut,
+            "node" | "boot_id" | "log.sequence" | "event.id" => Self::Own,
+            "tag" | "log.original" | "@metadata" => Self::Header,
+            "event" | "log" | "nginx" | "syslog" | "gap" | "source" | "host" | "process" | "service"
+            | "agent" | "ecs" | "url" | "http" | "user" | "error" => Self::Object,
+            key if key.starts_with("syslog.") => Self::Header,
+            key if is_unmappable(key) => Self::Unmappable,
+            _ => Self::None,
+        }
+    }
+}
+
+/// True for names that no index takes.
+pub(super) fn is_unmappable(key: &str) -> bool {
+    let dots = memchr::memchr(b'.', key.as_bytes()).is_some();
+    key.is_empty() || (dots && (key.starts_with('.') || key.ends_with('.') || key.contains("..")))
+}
+
+/// An object that was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Object<'a> {
+    text: &'a str,
+    /// Its members, in their order.
+    pub(super) members: &'a [Member],
+    /// True when there are line breaks or tabs between its tokens.
+    pub(super) breaks: bool,
+}
+
+impl<'a> Object<'a> {
+    /// The key of a member, without escapes.
+    pub(super) fn key(&self, member: &Member) -> Cow<'a, str> {
+        key(self.text, member.span)
+    }
+
+    /// The value of a member, as it was written.
+    pub(super) fn value(&self, member: &Member) -> &'a str {
+        self.text.get(member.span.value..member.span.end).unwrap_or_default()
+    }
+
+    /// True when the value of a member is an empty text.
+    pub(super) fn is_empty(&self, member: &Member) -> bool {
+        member.span.end - member.span.value == 2 && self.value(member) == "\"\""
+    }
+
+    /// What was written from the first of two members to the last.
+    pub(super) fn run(&self, first: &Member, last: &Member) -> &'a str {
+        self.text.get(first.span.start..last.span.end).unwrap_or_default()
+    }
 }
 
 /// The members of one object, in a list that is used again for the next.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    spare: Vec<Member<'static>>,
+    list: Vec<Member>,
+    shape: Shape,
 }
 
 impl Members {
-    /// Lends the list to `read`, filled with the members of the object that `text` is.
-    pub(super) fn with<T>(&mut self, text: &str, read: impl FnOnce(Result<&[Member<'_>], Fault>) -> T) -> T {
-        let mut list: Vec<Member<'_>> = std::mem::take(&mut self.spare);
-        let result = fill(text, &mut list);
-        let answer = read(result.map(|()| list.as_slice()));
+    /// Reads the object that `text` is.
+    ///
+    /// # Errors
+    /// When it is none, or passes one of the limits of [`scan`].
+    pub(super) fn read<'m>(&'m mut self, text: &'m str) -> Result<Object<'m>, Fault> {
+        let Self { list, shape } = self;
         list.clear();
-        // Nothing is in it, and collecting an emptied list in place keeps its memory.
-        self.spare = list.into_iter().map_while(|_| None).collect();
-        answer
+        // A filter of 256 bits tells most keys for new without a look at the others.
+        let mut filter = [0_u128; 2];
+        let (mut all_guessed, mut escaped) = (true, false);
+        let guess = |index| shape.guess(index);
+        let breaks = scan::object(text, guess, |span, guessed| {
+            let (print, meaning) = match shape.parts.get(list.len()).filter(|_| guessed) {
+                Some(part) => (part.print, part.meaning),
+                None => (print(raw_key(text, span).as_bytes()), Meaning::of(&key(text, span))),
+            };
+            let [low, high] = &mut filter;
+            let (half, bit) = (if print & 128 == 0 { low } else { high }, 1 << (print % 128));
+            if *half & bit != 0 && list.len() <= FEW {
+                let same = move |other: &&mut Member| {
+                    other.print == print && raw_key(text, other.span) == raw_key(text, span)
+                };
+                list.iter_mut().filter(same).for_each(|other| other.shadowed = true);
+            }
+            *half |= bit;
+            escaped |= span.escaped;
+            all_guessed &= guessed;
+            // Filled in place: what is put together elsewhere and copied costs as much as reading a key.
+            list.push(Member::BLANK);
+            if let Some(member) = list.last_mut() {
+                member.span = span;
+                member.print = print;
+                member.meaning = meaning;
+            }
+        })?;
+        if list.len() > FEW || escaped {
+            shadow(text, list);
+        }
+        if !all_guessed && !breaks {
+            shape.learn(text, list);
+        }
+        Ok(Object { text, members: list, breaks })
     }
 }
+
+/// Finds keys that come more than once among many.
+fn shadow(text: &str, list: &mut [Member]) {
+    let mut seen = HashSet::with_capacity(list.len());
+    for member in list.iter_mut().rev() {
+        member.shadowed = !seen.insert(key(text, member.span));
+    }
+}
+
+/// So many members are compared with each other faster than they are hashed.
+const FEW: usize = 64;
+
+fn raw_key(text: &str, span: Span) -> &str {
+    text.get(span.start + 1..span.key_end).unwrap_or_default()
+}
+
+fn key<'a>(text: &'a str, span: Span) -> Cow<'a, str> {
+    let quoted = text.get(span.start..=span.key_end).filter(|_| span.escaped);
+    match quoted.and_then(|quoted| serde_json::from_str(quoted).ok()) {
+        Some(plain) => Cow::Owned(plain),
+        None => Cow::Borrowed(raw_key(text, span)),
+    }
+}
+
+/// A number that differs for most keys: made of their length and of the letters at both ends and in the middle.
+fn print(key: &[u8]) -> u32 {
+    let letter = |at: usize| u32::from(key.get(at).copied().unwrap_or(0));
+    let length = key.len();
+    let outer = [0, 1, length.wrapping_sub(1), length.wrapping_sub(2), length / 2, length / 3].map(letter);
+    let mixed = outer.into_iter().fold(length as u32, |sum, letter| (sum ^ letter).wrapping_mul(0x0100_0193));
+    mixed ^ mixed >> 15
+}
+
+// === Lines that look alike ===
+
+/// The keys of a line, with what stands around them.
+#[derive(Debug, Default)]
+struct Shape {
+    text: Vec<u8>,
+    parts: Vec<Part>,
+    /// How many more lines may look different before one of them is taken for the new shape.
+    patience: u8,
+}
+
+/// What stands before one value.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// Where it stands in the text of the shape.
+    start: usize,
+    end: usize,
+    /// Where in it the quotes of the key are.
+    key: (usize, usize),
+    escaped: bool,
+    print: u32,
+    meaning: Meaning,
+}
+
+impl Shape {
+    #[inline]
+    fn guess(&self, index: usize) -> Option<Guess<'_>> {
+        let part = self.parts.get(index)?;
+        Some(Guess { text: self.text.get(part.start..part.end)?, key: part.key, escaped: part.escaped })
+    }
+
+    /// Takes the members of `text` for the next guesses, unless the former ones may still be good for others.
+    fn learn(&mut self, text: &str, list: &[Member]) {
+        if self.patience > 0 {
+            self.patience -= 1;
+            return;
+        }
+        self.patience = PATIENCE;
+        self.text.clear();
+        self.parts.clear();
+        let mut from = text.find('{').unwrap_or(0);
+        for Member { span, print, meaning, .. } in list {
+            let before = text.as_bytes().get(from..span.value).unwrap_or_default();
+            if self.text.len() + before.len() > SHAPE_MAX {
+                return;
+            }
+            let start = self.text.len();
+            self.text.extend_from_slice(before);
+            self.parts.push(Part {
+                start,
+                end: self.text.len(),
+                key: (span.start - from, span.key_end - from),
+                escaped: span.escaped,
+                print: *print,
+                meaning: *meaning,
+            });
+            from = span.end;
+        }
+    }
+}
+
+/// Lines that look different and are not learned from, so that two shapes that take turns cost no more than none.
+const PATIENCE: u8 = 7;
+
+/// The longest shape in bytes: each connection keeps one.
+const SHAPE_MAX: usize = 2048;
+
+// === Values ===
 
 /// The JSON value `raw` without line breaks; `scratch` holds it when it had some.
 ///
@@ -85,151 +306,24 @@ pub(super) fn unix_time(raw: &str) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-fn fill<'a>(text: &'a str, list: &mut Vec<Member<'a>>) -> Result<(), Fault> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let read = Object(list).deserialize(&mut json).and_then(|()| json.end());
-    if read.is_err() {
-        return Err(if list.len() > WIDTH { Fault::TooWide } else { Fault::BadJson });
-    }
-    if list.iter().any(|member| depth(member.value) > DEPTH) {
-        return Err(Fault::TooDeep);
-    }
-    shadow(list);
-    Ok(())
-}
-
-/// Finds keys that come more than once.
-fn shadow(list: &mut [Member<'_>]) {
-    if list.len() > FEW {
-        let mut seen = HashSet::with_capacity(list.len());
-        for member in list.iter_mut().rev() {
-            member.shadowed = !seen.insert(member.key.as_ref());
-        }
-        return;
-    }
-    // A filter of 256 bits tells most keys for new without a look at the others.
-    let mut filter = [0_u128; 2];
-    for at in 0..list.len() {
-        let Some((former, [member, ..])) = list.split_at_mut_checked(at) else { return };
-        let print = print(&member.key);
-        let [low, high] = &mut filter;
-        let half = if print & 128 == 0 { low } else { high };
-        let bit = 1 << (print % 128);
-        if *half & bit != 0 {
-            former.iter_mut().filter(|other| other.key == member.key).for_each(|other| other.shadowed = true);
-        }
-        *half |= bit;
-    }
-}
-
-/// So many members are compared with each other faster than they are hashed.
-const FEW: usize = 64;
-
-/// A number that differs for most keys: their length and their outer letters.
-fn print(key: &str) -> usize {
-    let bytes = key.as_bytes();
-    let letter = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or(0));
-    bytes.len() * 23
-        + letter(bytes.first()) * 5
-        + letter(bytes.last()) * 11
-        + letter(bytes.get(bytes.len() / 2))
-}
-
-/// How deep the valid JSON value `raw` is nested; 0 for a scalar.
-fn depth(raw: &str) -> usize {
-    if !raw.starts_with(['{', '[']) {
-        return 0;
-    }
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut quoted, mut escaped) = (false, false);
-    for byte in raw.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
-            b'{' | b'[' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// Reads an object into a list.
-struct Object<'l, 'a>(&'l mut Vec<Member<'a>>);
-
-impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some(Key(key)) = map.next_key()? {
-            let value: &RawValue = map.next_value()?;
-            self.0.push(Member { key, value: value.get(), shadowed: false });
-            if self.0.len() > WIDTH {
-                return Err(M::Error::custom("too many members"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A key, borrowed when it has no escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'a> serde::Deserialize<'a> for Key<'a> {
-    fn deserialize<D: serde::Deserializer<'a>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_str(Self(Cow::Borrowed("")))
-    }
-}
-
-impl<'a> Visitor<'a> for Key<'a> {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'a str) -> Result<Self, E> {
-        Ok(Self(Cow::Borrowed(key)))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self, E> {
-        Ok(Self(Cow::Owned(key.to_owned())))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::scan::DEPTH;
+    use crate::ingest::scan::WIDTH;
     use proptest::prelude::*;
 
     fn check(text: &str, expected: Result<&[(&str, &str)], Fault>) {
-        Members::default().with(text, |read| {
-            let read = read.map(|members| {
-                let kept = members.iter().filter(|member| !member.shadowed);
-                kept.map(|member| (member.key.to_string(), member.value.to_owned())).collect::<Vec<_>>()
-            });
-            let expected = expected.map(|members| {
-                members.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<Vec<_>>()
-            });
-            assert_eq!(read, expected, "{text}");
+        let mut members = Members::default();
+        let read = members.read(text).map(|object| {
+            let kept = object.members.iter().filter(|member| !member.shadowed);
+            kept.map(|member| (object.key(member).into_owned(), object.value(member).to_owned()))
+                .collect::<Vec<_>>()
         });
+        let expected = expected.map(|members| {
+            members.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        });
+        assert_eq!(read, expected, "{text}");
     }
 
     #[test]
@@ -249,8 +343,10 @@ mod tests {
     #[test]
     fn the_list_keeps_its_memory() {
         let mut members = Members::default();
-        members.with(r#"{"a":1,"b":2}"#, |read| assert_eq!(read.unwrap().len(), 2));
-        assert!(members.spare.capacity() >= 2);
+        assert_eq!(members.read(r#"{"a":1,"b":2}"#).unwrap().members.len(), 2);
+        let memory = members.list.as_ptr();
+        assert_eq!(members.read(r#"{"c":1,"d":2}"#).unwrap().members.len(), 2);
+        assert_eq!(members.list.as_ptr(), memory);
     }
 
     #[test]
@@ -272,6 +368,68 @@ mod tests {
         check(&format!(r#"{{"a":"{}"}}"#, "[".repeat(50)), Ok(&[("a", &format!("\"{}\"", "[".repeat(50)))]));
         let wide: Vec<_> = (0..=WIDTH).map(|n| format!("\"{n}\":{n}")).collect();
         check(&format!("{{{}}}", wide.join(",")), Err(Fault::TooWide));
+    }
+
+    #[test]
+    fn keys_that_fall_together_in_the_filter_are_not_taken_for_the_same() {
+        for count in [10, FEW, FEW + 1, FEW + 20] {
+            let keys: Vec<_> = (0..count).map(|n| format!("\"key-{n}\":{n}")).collect();
+            let mut members = Members::default();
+            let once = format!("{{{}}}", keys.join(","));
+            assert!(members.read(&once).unwrap().members.iter().all(|member| !member.shadowed));
+            let twice = format!("{{{},\"key-3\":0}}", keys.join(","));
+            let object = members.read(&twice).unwrap();
+            let shadowed: Vec<_> = object.members.iter().filter(|member| member.shadowed).collect();
+            assert_eq!(shadowed.len(), 1);
+            assert_eq!(object.value(shadowed[0]), "3");
+        }
+    }
+
+    #[test]
+    fn a_line_like_the_one_before_is_guessed_and_another_one_is_not_misread() {
+        let mut members = Members::default();
+        for text in [
+            r#"{"a":1,"level":"x","c":[1]}"#,
+            r#"{"a":22,"level":"y","c":{}}"#,
+            r#"{"a":1}"#,
+            r#"{"a":1,"level":2,"level":3}"#,
+            r#"{"a":1 ,"level": 2,"c":3,"d":4}"#,
+            r#" {"a":1,"node":2}"#,
+            r#"{"a":1,"level":2,"c":}"#,
+            r#"{"a":1,"level":2,"c":3"#,
+        ] {
+            let listed = |read: Result<Object<'_>, Fault>| {
+                read.map(|object| {
+                    let member = |member: &Member| {
+                        (
+                            object.key(member).into_owned(),
+                            object.value(member).to_owned(),
+                            member.meaning,
+                            member.shadowed,
+                        )
+                    };
+                    object.members.iter().map(member).collect::<Vec<_>>()
+                })
+            };
+            assert_eq!(listed(members.read(text)), listed(Members::default().read(text)), "{text}");
+        }
+        assert_eq!(members.shape.parts.len(), 3);
+    }
+
+    #[test]
+    fn of_two_shapes_that_take_turns_one_is_kept() {
+        let mut members = Members::default();
+        let mut learned = 0;
+        for n in 0..32 {
+            let text = if n % 2 == 0 { r#"{"a":1,"b":2}"# } else { r#"{"x":1}"# };
+            let before = members.shape.text.clone();
+            members.read(text).unwrap();
+            learned += usize::from(members.shape.text != before);
+        }
+        assert!(learned <= 5, "{learned}");
+        let long = format!("{{\"{}\":1,\"b\":2}}", "k".repeat(SHAPE_MAX));
+        (0..20).for_each(|_| assert_eq!(members.read(&long).unwrap().members.len(), 2));
+        assert!(members.shape.text.len() <= SHAPE_MAX);
     }
 
     #[test]
@@ -300,16 +458,36 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_was_read_before_changes_nothing(
+            lines in proptest::collection::vec(
+                proptest::collection::vec((proptest::sample::select(vec!["a", "b", "node", "time", "\\u0061"]), 0..3_u8), 0..5),
+                1..30,
+            )
+        ) {
+            let mut members = Members::default();
+            for line in lines {
+                let line: Vec<_> = line.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                let line = format!("{{{}}}", line.join(","));
+                let mut fresh = Members::default();
+                let (again, object) = (members.read(&line).unwrap(), fresh.read(&line).unwrap());
+                let member = |object: &Object<'_>, member: &Member| {
+                    (object.key(member).into_owned(), object.value(member).to_owned(), member.meaning, member.shadowed)
+                };
+                let list = |object: &Object<'_>| object.members.iter().map(|each| member(object, each)).collect::<Vec<_>>();
+                prop_assert_eq!(list(&again), list(&object));
+            }
+        }
+
+        #[test]
         fn reads_what_serde_json_reads(map: std::collections::BTreeMap<String, (i32, String, Vec<bool>)>) {
             for text in [serde_json::to_string(&map).unwrap(), serde_json::to_string_pretty(&map).unwrap()] {
-                let (mut again, mut scratch) = (std::collections::BTreeMap::new(), Vec::new());
-                Members::default().with(&text, |members| {
-                    for member in members.unwrap() {
-                        let value = one_line(member.value, &mut scratch);
-                        assert!(!value.contains(&b'\n'));
-                        again.insert(member.key.to_string(), serde_json::from_slice(value).unwrap());
-                    }
-                });
+                let (mut members, mut again, mut scratch) = (Members::default(), std::collections::BTreeMap::new(), Vec::new());
+                let object = members.read(&text).unwrap();
+                for member in object.members {
+                    let value = one_line(object.value(member), &mut scratch);
+                    assert!(!value.contains(&b'\n'));
+                    again.insert(object.key(member).into_owned(), serde_json::from_slice(value).unwrap());
+                }
                 prop_assert_eq!(&again, &map);
             }
         }

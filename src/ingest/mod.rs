@@ -37,6 +37,7 @@ mod drops;
 mod intake;
 mod json;
 mod nginx;
+mod scan;
 mod streams;
 mod syslog;
 

@@ -140,7 +140,7 @@ impl Connection {
         let received = clock::wall();
         let Self { stream, intake, frames } = self;
         let max = intake.max_line();
-        LANDING.with_borrow_mut(|landing| {
+        let progress = LANDING.with_borrow_mut(|landing| {
             for _ in 0..limit {
                 match stream.try_read(landing) {
                     Ok(0) => return Ok(Progress::Closed),
@@ -154,7 +154,9 @@ impl Connection {
                 }
             }
             Ok(Progress::Open)
-        })
+        });
+        intake.settle();
+        progress
     }
 
     /// Takes in what the peer had written before the stop.
@@ -175,5 +177,6 @@ impl Connection {
         let received = clock::wall();
         let Self { intake, frames, .. } = &mut self;
         frames.finish(&mut |line, cut| intake.line(line, received, cut));
+        intake.settle();
     }
 }

@@ -20,8 +20,8 @@ pub(super) const TRAILER: usize = 4;
 /// Bytes that a frame has more than its payload.
 pub const OVERHEAD: u64 = (HEADER + TRAILER) as u64;
 
-/// Bytes of the longest payload: 16 MiB. A longer one is refused.
-pub const PAYLOAD_MAX: u32 = 16 << 20;
+/// Bytes of the longest payload: 17 MiB, for 16 MiB of somebody's data and what goes with them. A longer one is refused.
+pub const PAYLOAD_MAX: u32 = 17 << 20;
 
 /// The header of a frame whose CRC was right, or that is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -113,6 +113,8 @@ struct State {
     is_waiting: bool,
     /// Appends that the thread waits for.
     wanted: usize,
+    /// True when the thread has gone.
+    has_ended: bool,
 }
 
 impl Inbox {
@@ -174,8 +176,11 @@ impl Inbox {
     /// Says that nothing more comes.
     pub(super) fn close(&self, answer: Option<Answer<()>>) {
         let mut state = self.lock();
+        if state.has_ended {
+            // The answer is dropped, which says so.
+            return;
+        }
         state.round.is_last = true;
-        // When the thread has gone, the answer is dropped, which says so too.
         state.round.closing.extend(answer);
         self.ring(&state);
     }
@@ -214,6 +219,7 @@ impl Inbox {
         let mut state = self.lock();
         let round = std::mem::take(&mut state.round);
         state.round.is_last = true;
+        state.has_ended = true;
         drop(state);
         drop(round);
     }

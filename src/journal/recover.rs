@@ -265,3 +265,268 @@ fn walk(file: &File, length: u64, found: &Found, depth: Depth, cursor: u64) -> i
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Durability;
+    use super::super::Position;
+    use super::super::tests::SMALL;
+    use super::super::tests::check_frames;
+    use super::super::tests::copied;
+    use super::super::tests::filled;
+    use super::super::tests::numbers;
+    use super::super::tests::open;
+    use super::super::tests::payload;
+    use super::super::tests::segments;
+    use super::*;
+
+    const FRAMES: u64 = 24;
+
+    /// The numbers whose frames can be read, all of them right.
+    fn readable(journal: &mut Journal) -> Vec<u64> {
+        let mut found = Vec::new();
+        for number in numbers(journal) {
+            match journal.read(Position::new(number)) {
+                Ok(frame) => {
+                    assert_eq!((frame.kind, frame.payload), (number as u8, payload(number)));
+                    found.push(number);
+                }
+                Err(Error::Rotten(position)) => assert_eq!(position.sequence(), number),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        found
+    }
+
+    /// A damaged journal takes frames again and keeps them.
+    fn check_goes_on(mut journal: Journal, path: &Path) {
+        let before = readable(&mut journal);
+        let number = journal.append(9, &[b"after"]).unwrap().sequence();
+        journal.commit(Durability::Synced).unwrap();
+        drop(journal);
+        let (mut journal, recovery) = open(path);
+        assert_eq!(recovery.torn_bytes, 0);
+        assert_eq!(journal.read(Position::new(number)).unwrap().payload, b"after");
+        assert!(journal.acknowledge(Position::new(number)).unwrap());
+        assert_eq!(readable(&mut journal), before);
+    }
+
+    #[test]
+    fn a_changed_byte_costs_one_frame_at_most() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path(), FRAMES));
+        let files = segments(directory.path());
+        assert!(files.len() >= 4);
+        let mut lost = 0;
+        for file in files {
+            let bytes = std::fs::read(&file).unwrap();
+            for at in 0..bytes.len() {
+                for mask in [0x01, 0xFF] {
+                    let copy = copied(directory.path());
+                    let mut changed = bytes.clone();
+                    changed[at] ^= mask;
+                    std::fs::write(copy.path().join(file.file_name().unwrap()), changed).unwrap();
+                    let (mut journal, recovery) = open(copy.path());
+                    let found = readable(&mut journal);
+                    assert!(found.len() as u64 >= FRAMES - 1, "{file:?} byte {at}: {found:?}");
+                    // The header of a segment is also in its name.
+                    assert!(at >= segment::HEADER || found.len() as u64 == FRAMES, "{file:?} byte {at}");
+                    assert!(recovery.set_aside.is_empty() && !recovery.cursor_lost, "{recovery:?}");
+                    lost += FRAMES - found.len() as u64;
+                    if at % 16 == 0 {
+                        check_goes_on(journal, copy.path());
+                    }
+                }
+            }
+        }
+        assert!(lost > FRAMES * 28, "only {lost} frames were hit");
+    }
+
+    #[test]
+    fn a_changed_byte_of_the_cursor_brings_frames_again_and_loses_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = filled(directory.path(), FRAMES);
+        for number in 1..=10 {
+            journal.acknowledge(Position::new(number)).unwrap();
+        }
+        drop(journal);
+        let bytes = std::fs::read(directory.path().join(cursor::NAME)).unwrap();
+        for at in 0..bytes.len() {
+            let copy = copied(directory.path());
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x40;
+            std::fs::write(copy.path().join(cursor::NAME), changed).unwrap();
+            let (mut journal, recovery) = open(copy.path());
+            let found = readable(&mut journal);
+            assert!(found == (11..=FRAMES).collect::<Vec<_>>() || found == (10..=FRAMES).collect::<Vec<_>>());
+            assert!(!recovery.cursor_lost);
+        }
+        std::fs::write(directory.path().join(cursor::NAME), "rubbish").unwrap();
+        let (journal, recovery) = open(directory.path());
+        assert!(recovery.cursor_lost && recovery.is_damaged());
+        assert!(numbers(&journal).ends_with(&(11..=FRAMES).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn a_cut_anywhere_costs_the_frames_behind_it_in_that_segment() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path(), FRAMES));
+        let files = segments(directory.path());
+        let first_of_last = segment::list(directory.path()).unwrap().last().unwrap().0.base;
+        for file in &files {
+            let is_last = Some(file) == files.last();
+            let length = file.metadata().unwrap().len();
+            let mut most = 0;
+            for cut in 0..length {
+                let copy = copied(directory.path());
+                let target = copy.path().join(file.file_name().unwrap());
+                OpenOptions::new().write(true).open(target).unwrap().set_len(cut).unwrap();
+                let (mut journal, recovery) = open(copy.path());
+                let found = readable(&mut journal);
+                assert!(found.len() >= most, "{file:?} at {cut}");
+                most = found.len();
+                assert_eq!(recovery.frames, found.len() as u64);
+                if is_last {
+                    assert!(found.iter().copied().eq(1..=found.len() as u64), "{found:?}");
+                    assert!(found.len() as u64 >= first_of_last - 1);
+                    assert!(!recovery.is_damaged() || cut < segment::HEADER as u64, "{recovery:?}");
+                    // A number that was given is not given again when its header is still there.
+                    assert!(journal.next().sequence() > found.len() as u64);
+                } else {
+                    assert!(found.ends_with(&(first_of_last..=FRAMES).collect::<Vec<_>>()));
+                }
+                if cut % 8 == 0 {
+                    check_goes_on(journal, copy.path());
+                }
+            }
+            assert!(most as u64 == FRAMES - 1, "{file:?}: {most}");
+        }
+    }
+
+    #[test]
+    fn rubbish_between_and_behind_frames_is_passed_over_and_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path(), FRAMES));
+        for (at, file) in segments(directory.path()).iter().enumerate() {
+            let mut bytes = std::fs::read(file).unwrap();
+            // Markers without a header, and the copy of a frame of this very segment.
+            bytes.extend(frame_markers(100));
+            bytes.extend(bytes[segment::HEADER..segment::HEADER + 60].to_vec());
+            bytes.push(at as u8);
+            std::fs::write(file, bytes).unwrap();
+        }
+        let (mut journal, recovery) = open(directory.path());
+        check_frames(&mut journal, 1..=FRAMES);
+        assert!(recovery.torn_bytes > 400 && recovery.skipped_bytes > 400, "{recovery:?}");
+        assert_eq!(recovery.skipped_frames, 0);
+        check_goes_on(journal, directory.path());
+    }
+
+    fn frame_markers(count: usize) -> Vec<u8> {
+        super::super::frame::MARKER.repeat(count)
+    }
+
+    #[test]
+    fn lost_pages_in_the_middle_cost_the_frames_that_lay_in_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { segment_bytes: 1 << 20, limit_bytes: 1 << 30, headroom_bytes: 0 };
+        let (mut journal, _) = Journal::open(directory.path(), options).unwrap();
+        for number in 1..=100 {
+            journal.append(number, &[&[number; 1000]]).unwrap();
+        }
+        journal.commit(Durability::Written).unwrap();
+        drop(journal);
+        let file = segments(directory.path()).remove(0);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[8192..16384].fill(0);
+        std::fs::write(&file, bytes).unwrap();
+        let (journal, recovery) = Journal::open(directory.path(), options).unwrap();
+        assert_eq!(recovery.skipped_frames, 9, "{recovery:?}");
+        assert_eq!(numbers(&journal).len(), 91);
+    }
+
+    #[test]
+    fn a_segment_without_frames_is_put_aside_and_strangers_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path(), FRAMES));
+        let files = segments(directory.path());
+        std::fs::write(&files[1], [7; 300]).unwrap();
+        std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
+        std::fs::create_dir(directory.path().join("folder")).unwrap();
+        // What is left when the process dies between making a segment and writing its header.
+        let begun = Label { base: FRAMES + 1, salt: 5 };
+        std::fs::write(directory.path().join(begun.name()), "").unwrap();
+        let (mut journal, recovery) = open(directory.path());
+        assert_eq!(recovery.set_aside.len(), 1);
+        assert!(recovery.set_aside[0].exists() && !files[1].exists());
+        assert_eq!(std::fs::read_to_string(directory.path().join("notes.txt")).unwrap(), "mine");
+        assert!(directory.path().join("folder").exists());
+        assert!(!directory.path().join(begun.name()).exists());
+        let found = readable(&mut journal);
+        assert!(found.len() > 15 && found.contains(&1) && found.contains(&FRAMES), "{found:?}");
+        check_goes_on(journal, directory.path());
+    }
+
+    #[test]
+    fn a_later_version_stops_the_open_before_anything_is_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path(), FRAMES));
+        let file = segments(directory.path()).remove(1);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..28]).to_le_bytes();
+        bytes[28..32].copy_from_slice(&crc);
+        bytes.truncate(bytes.len() - 3);
+        std::fs::write(&file, &bytes).unwrap();
+        let last = segments(directory.path()).pop().unwrap();
+        let torn = std::fs::read(&last).unwrap();
+        std::fs::write(&last, &torn[..torn.len() - 1]).unwrap();
+        let error = Journal::open(directory.path(), SMALL).unwrap_err();
+        assert!(matches!(error, Error::Future { version: 2, known: 1, .. }), "{error}");
+        assert!(error.to_string().contains("run the newer one"), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+        assert_eq!(std::fs::read(&last).unwrap(), torn[..torn.len() - 1]);
+        assert!(matches!(
+            super::super::scan(directory.path(), super::super::Which::All),
+            Err(Error::Future { .. })
+        ));
+    }
+
+    #[test]
+    fn one_process_has_it_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = open(directory.path());
+        let error = Journal::open(directory.path(), SMALL).unwrap_err();
+        assert!(matches!(error, Error::InUse(_)), "{error}");
+        drop(journal);
+        open(directory.path());
+    }
+
+    #[test]
+    fn a_cursor_that_outlived_its_frames_does_not_hide_new_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = filled(directory.path(), FRAMES);
+        journal.acknowledge_all((1..=FRAMES).map(Position::new)).unwrap();
+        drop(journal);
+        // A power failure: the cursor was written back, the frames were not.
+        for file in segments(directory.path()) {
+            OpenOptions::new().write(true).open(file).unwrap().set_len(32).unwrap();
+        }
+        let (mut journal, _) = open(directory.path());
+        let number = journal.append(1, &[b"new"]).unwrap();
+        assert!(number.sequence() > FRAMES);
+        journal.commit(Durability::Synced).unwrap();
+        drop(journal);
+        assert_eq!(numbers(&open(directory.path()).0), [number.sequence()]);
+    }
+
+    #[test]
+    fn a_directory_that_can_not_be_made_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = Journal::open(&file.join("journal"), SMALL).unwrap_err();
+        assert!(matches!(error, Error::Directory(..)), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}

@@ -14,6 +14,7 @@ use super::segment::Label;
 use super::writer::Active;
 use super::writer::GROUP_MAX;
 use super::writer::Journal;
+use super::writer::UNSYNCED_MAX;
 
 /// Bytes after which the headroom is looked at again where nothing could be reserved.
 const CHECK_EVERY: u64 = 1 << 20;
@@ -70,7 +71,9 @@ impl Journal {
     pub(super) fn delete_done(&mut self, last_too: bool) {
         for segment in self.index.take_done(last_too) {
             self.unsynced.directory = true;
+            // An open file would keep its room.
             self.reading = self.reading.take().filter(|(label, _)| *label != segment.label);
+            self.unsynced.full.retain(|(label, _)| *label != segment.label);
             match std::fs::remove_file(&segment.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => self.counters.undeleted += 1,
                 _ => {}
@@ -110,25 +113,31 @@ impl Journal {
             let path = self.directory.join(label.name());
             self.refusal(&path, error)
         })?;
-        self.seal();
+        let sealed = self.seal();
         self.index.add(Segment::new(label, path, segment::HEADER as u64));
         self.active = Some(Active { file, reserved, checked: need });
         self.unsynced.active = true;
         self.unsynced.directory = true;
         self.delete_done(false);
-        Ok(())
+        sealed.map_err(|error| self.poison(error))
     }
 
     /// Takes the active segment out of use; it keeps its bytes and gives up what was reserved behind them.
-    fn seal(&mut self) {
-        let (Some(active), Some(segment)) = (self.active.take(), self.index.segments.back()) else { return };
+    fn seal(&mut self) -> io::Result<()> {
+        let (Some(active), Some(segment)) = (self.active.take(), self.index.segments.back()) else {
+            return Ok(());
+        };
         if active.reserved > segment.length {
             // If it fails, the room is given back when the segment is deleted.
             active.file.set_len(segment.length).ok();
         }
         if std::mem::take(&mut self.unsynced.active) {
-            self.unsynced.full.push(active.file);
+            self.unsynced.full.push_back((segment.label, active.file));
         }
+        if self.unsynced.full.len() <= UNSYNCED_MAX {
+            return Ok(());
+        }
+        self.unsynced.full.pop_front().map_or(Ok(()), |(_, file)| file.sync_data())
     }
 
     /// Looks whether `bytes` more leave the headroom free; not needed for what is reserved.
@@ -165,4 +174,199 @@ impl Journal {
 fn available(directory: &File) -> io::Result<u64> {
     let found = rustix::fs::fstatvfs(directory)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::super::Durability;
+    use super::super::Options;
+    use super::super::PAYLOAD_MAX;
+    use super::super::Position;
+    use super::super::tests::numbers;
+    use super::super::tests::open;
+    use super::super::tests::segments;
+    use super::*;
+
+    /// A file system of its own; gone when dropped.
+    struct Small(tempfile::TempDir);
+
+    impl Small {
+        /// None, with a line that says so, where nothing may be mounted.
+        fn new(size: &str) -> Option<Self> {
+            let directory = tempfile::tempdir().unwrap();
+            let mount = ["-t", "tmpfs", "-o", &format!("size={size}"), "pillion-test"];
+            let done = Command::new("mount").args(mount).arg(directory.path()).output();
+            if done.is_ok_and(|output| output.status.success()) {
+                return Some(Self(directory));
+            }
+            #[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
+            {
+                eprintln!("skipped: mounting a tmpfs needs root");
+            }
+            None
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.0.path().join("journal")
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            Command::new("umount").arg("-l").arg(self.0.path()).status().unwrap();
+        }
+    }
+
+    fn append(journal: &mut Journal, bytes: usize) -> Result<Position, Error> {
+        let position = journal.append(1, &[&vec![7; bytes]])?;
+        journal.commit(Durability::Written)?;
+        Ok(position)
+    }
+
+    /// Appends until it is refused.
+    fn fill(journal: &mut Journal, bytes: usize) -> (u64, Error) {
+        for count in 0.. {
+            if let Err(error) = append(journal, bytes) {
+                return (count, error);
+            }
+        }
+        unreachable!("a journal that takes everything")
+    }
+
+    #[test]
+    fn the_limit_is_exact_and_room_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { segment_bytes: 1000, limit_bytes: 10_000, headroom_bytes: 0 };
+        let (mut journal, _) = Journal::open(directory.path(), options).unwrap();
+        let (count, error) = fill(&mut journal, 72);
+        assert!(matches!(error, Error::Full { limit: 10_000 }), "{error}");
+        // 9 frames of 100 bytes and a header of 32 in each segment, then what is left.
+        assert_eq!((count, journal.stats().disk_bytes), (96, 10 * 32 + 96 * 100 + 32));
+        assert!(journal.stats().full && journal.stats().refused_full == 1);
+        assert!(error.retryable());
+        let used: u64 = segments(directory.path()).iter().map(|path| blocks(path)).sum();
+        assert!(used <= 11 * 4096, "{used} bytes are reserved");
+        for number in 1..=9 {
+            journal.acknowledge(Position::new(number)).unwrap();
+        }
+        append(&mut journal, 72).unwrap();
+        assert!(!journal.stats().full);
+        assert_eq!(numbers(&journal), (10..=97).collect::<Vec<_>>());
+    }
+
+    fn blocks(path: &Path) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
+        path.metadata().unwrap().blocks() * 512
+    }
+
+    #[test]
+    fn reserved_bytes_stay_within_the_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { segment_bytes: 1 << 20, limit_bytes: 4 << 20, headroom_bytes: 0 };
+        let (mut journal, _) = Journal::open(directory.path(), options).unwrap();
+        append(&mut journal, 10).unwrap();
+        let all = || segments(directory.path()).iter().map(|path| blocks(path)).sum::<u64>();
+        assert_eq!(all(), 1 << 20);
+        fill(&mut journal, 100_000);
+        assert!(all() <= (4 << 20) + 4096 * journal.stats().segments, "{}", all());
+    }
+
+    #[test]
+    fn a_journal_that_was_emptied_takes_as_much_as_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { segment_bytes: 1000, limit_bytes: 3000, headroom_bytes: 0 };
+        let (mut journal, _) = Journal::open(directory.path(), options).unwrap();
+        let (first, _) = fill(&mut journal, 72);
+        for _ in 0..5 {
+            let all: Vec<_> = numbers(&journal).into_iter().map(Position::new).collect();
+            journal.acknowledge_all(all).unwrap();
+            assert!(fill(&mut journal, 72).0 >= first - 1);
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_and_the_largest_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(directory.path(), Options::default()).unwrap();
+        let most = vec![1; PAYLOAD_MAX as usize];
+        let position = journal.append(1, &[&most]).unwrap();
+        let error = journal.append(1, &[&most, b"x"]).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { length: 17_825_793, limit: 17_825_792 }), "{error}");
+        let four = [(0, &most), (0, &most), (0, &most), (0, &most)];
+        assert!(matches!(journal.append_all(&four).unwrap_err(), Error::TooLarge { .. }));
+        journal.append_all(&four[..3]).unwrap();
+        journal.commit(Durability::Written).unwrap();
+        assert_eq!(journal.read(position).unwrap().payload, most);
+        drop(journal);
+        assert_eq!(open(directory.path()).1.frames, 4);
+    }
+
+    #[test]
+    fn a_group_is_in_one_segment_and_refused_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { segment_bytes: 500, limit_bytes: 4000, headroom_bytes: 0 };
+        let (mut journal, _) = Journal::open(directory.path(), options).unwrap();
+        append(&mut journal, 10).unwrap();
+        // Larger than a segment: it gets one of its own.
+        let positions = journal.append_all(&vec![(2, [0; 72]); 10]).unwrap();
+        assert_eq!(positions, (2..=11).map(Position::new).collect::<Vec<_>>());
+        journal.commit(Durability::Written).unwrap();
+        assert_eq!(segments(directory.path()).len(), 2);
+        assert!(matches!(journal.append_all(&vec![(2, [0; 72]); 30]), Err(Error::Full { .. })));
+        assert_eq!(journal.next(), Position::new(12));
+        assert_eq!(numbers(&journal).len(), 11);
+    }
+
+    #[test]
+    fn the_headroom_stays_free() {
+        let Some(small) = Small::new("4m") else { return };
+        let options = Options { segment_bytes: 256 << 10, limit_bytes: 1 << 30, headroom_bytes: 1 << 20 };
+        let (mut journal, _) = Journal::open(&small.path(), options).unwrap();
+        let (count, error) = fill(&mut journal, 10_000);
+        assert!(matches!(error, Error::NoSpace { source: None, .. }), "{error}");
+        assert!(count > 250, "{count}");
+        let left = available(&File::open(small.path()).unwrap()).unwrap();
+        assert!(left >= 1 << 20, "{left}");
+        // What is smaller than the rest of the segment would be fits again once something was acknowledged.
+        for number in 1..=30 {
+            journal.acknowledge(Position::new(number)).unwrap();
+        }
+        append(&mut journal, 10_000).unwrap();
+        assert_eq!(numbers(&journal).len() as u64, count - 30 + 1);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_what_does_not_fit_and_goes_on_when_there_is_room() {
+        let Some(small) = Small::new("1m") else { return };
+        let options = Options { segment_bytes: 256 << 10, limit_bytes: 1 << 30, headroom_bytes: 0 };
+        let (mut journal, _) = Journal::open(&small.path(), options).unwrap();
+        append(&mut journal, 1000).unwrap();
+        // Somebody else takes the rest, and what was reserved is given up as on a file system that can not reserve.
+        let length = segments(&small.path())[0].metadata().unwrap().len();
+        let active = journal.active.as_mut().unwrap();
+        active.file.set_len(length).unwrap();
+        active.checked = u64::MAX;
+        let other = small.0.path().join("other");
+        let mut bytes = 1 << 20;
+        while bytes > 4096 {
+            bytes -= 4096;
+            if std::fs::write(&other, vec![1; bytes]).is_ok() {
+                break;
+            }
+        }
+        let (count, error) = fill(&mut journal, 3000);
+        assert!(matches!(error, Error::NoSpace { source: Some(_), .. }), "{error}");
+        assert!(journal.stats().refused_space == 1 && journal.stats().full);
+        assert_eq!(segments(&small.path())[0].metadata().unwrap().len(), journal.stats().disk_bytes);
+        assert!(matches!(append(&mut journal, 9000), Err(Error::NoSpace { .. })));
+        std::fs::remove_file(&other).unwrap();
+        append(&mut journal, 3000).unwrap();
+        assert!(!journal.stats().full);
+        drop(journal);
+        let (journal, recovery) = open(&small.path());
+        assert_eq!((recovery.frames, recovery.torn_bytes), (count + 2, 0));
+        assert_eq!(numbers(&journal).len() as u64, count + 2);
+    }
 }

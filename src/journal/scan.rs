@@ -186,7 +186,8 @@ impl Iterator for Scan {
         loop {
             match self.advance() {
                 Ok(Some(frame)) => return Some(Ok(frame)),
-                Ok(None) => {}
+                // What has ended is not counted again.
+                Ok(None) => self.walk = None,
                 Err(error) => {
                     let (path, _) = self.walk.take()?;
                     return Some(Err(Error::io(&path, error)));
@@ -198,11 +199,8 @@ impl Iterator for Scan {
                     let walk = Walk::new(file, length, found.label, found.below, Depth::Headers);
                     self.walk = Some((found.path, walk));
                 }
-                Ok(None) => self.walk = None,
-                Err(error) => {
-                    self.walk = None;
-                    return Some(Err(error));
-                }
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
             }
         }
     }
@@ -218,5 +216,124 @@ fn open(path: &Path) -> Result<Option<(File, u64)>, Error> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Durability;
+    use super::super::tests::filled;
+    use super::super::tests::open;
+    use super::super::tests::payload;
+    use super::super::tests::segments;
+    use super::*;
+
+    fn check_scan(path: &Path, which: Which, expected: impl IntoIterator<Item = u64>) -> Scan {
+        let mut scan = scan(path, which).unwrap();
+        for number in expected {
+            let frame = scan.next().unwrap().unwrap();
+            assert_eq!((frame.position, frame.payload), (Position::new(number), payload(number)));
+        }
+        assert!(scan.next().is_none() && scan.next().is_none());
+        scan
+    }
+
+    #[test]
+    fn frames_are_read_beside_the_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = filled(directory.path(), 30);
+        for number in (1..=10).chain([12]) {
+            journal.acknowledge(Position::new(number)).unwrap();
+        }
+        check_scan(directory.path(), Which::Unacknowledged, 11..=30);
+        check_scan(directory.path(), Which::After(Position::new(25)), 26..=30);
+        check_scan(directory.path(), Which::After(Position::new(u64::MAX)), []);
+        let all = scan(directory.path(), Which::All).unwrap().count();
+        assert!((20..30).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn segments_that_are_deleted_meanwhile_are_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = filled(directory.path(), 30);
+        let mut scan = scan(directory.path(), Which::Unacknowledged).unwrap();
+        assert_eq!(scan.next().unwrap().unwrap().position, Position::new(1));
+        for number in 1..=25 {
+            journal.acknowledge(Position::new(number)).unwrap();
+        }
+        let rest: Vec<u64> = scan.map(|frame| frame.unwrap().position.sequence()).collect();
+        assert!(rest.contains(&26) && rest.last() == Some(&30), "{rest:?}");
+    }
+
+    #[test]
+    fn a_frame_that_is_being_written_is_not_seen_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path(), 30));
+        let last = segments(directory.path()).pop().unwrap();
+        let bytes = std::fs::read(&last).unwrap();
+        std::fs::write(&last, &bytes[..bytes.len() - 1]).unwrap();
+        let scan = check_scan(directory.path(), Which::All, 1..=29);
+        assert!(scan.skipped_frames() == 0 && scan.skipped_bytes() > 0);
+        let survey = survey(directory.path()).unwrap();
+        assert_eq!((survey.frames, survey.torn_bytes), (29, scan.skipped_bytes()));
+        assert_eq!(std::fs::read(&last).unwrap().len(), bytes.len() - 1, "a scan changes nothing");
+    }
+
+    #[test]
+    fn a_survey_counts_what_is_whole_and_what_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = filled(directory.path(), 30);
+        journal.acknowledge(Position::new(1)).unwrap();
+        let files = segments(directory.path());
+        let mut bytes = std::fs::read(&files[1]).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&files[1], bytes).unwrap();
+        let survey = survey(directory.path()).unwrap();
+        assert_eq!(survey.segments as usize, files.len());
+        assert_eq!((survey.frames, survey.rotten_frames, survey.unacknowledged_frames), (29, 1, 28));
+        assert_eq!((survey.oldest, survey.newest), (Some(Position::new(1)), Some(Position::new(30))));
+        assert_eq!(survey.cursor, Some(Position::new(2)));
+        assert_eq!(survey.disk_bytes, journal.stats().disk_bytes);
+        let mut scan = scan(directory.path(), Which::All).unwrap();
+        assert_eq!((&mut scan).filter(Result::is_ok).count(), 29);
+        assert_eq!(scan.skipped_frames(), 1);
+    }
+
+    #[test]
+    fn a_directory_without_a_journal_is_told_and_an_empty_one_is_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = scan(&directory.path().join("none"), Which::All).unwrap_err();
+        assert!(matches!(error, Error::Directory(..)), "{error}");
+        drop(open(directory.path()));
+        assert_eq!(scan(directory.path(), Which::All).unwrap().count(), 0);
+        assert_eq!(survey(directory.path()).unwrap().frames, 0);
+    }
+
+    #[test]
+    fn a_scan_while_the_owner_works_sees_only_whole_frames_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let (mut journal, _) = open(&path);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                for number in 1..=3000 {
+                    journal.append(number as u8, &[&payload(number)]).unwrap();
+                    journal.commit(Durability::Written).unwrap();
+                    if number > 40 {
+                        journal.acknowledge(Position::new(number - 40)).unwrap();
+                    }
+                }
+            });
+            while !writer.is_finished() {
+                let mut last = 0;
+                for frame in scan(&path, Which::All).unwrap() {
+                    let frame = frame.unwrap();
+                    let number = frame.position.sequence();
+                    assert!(number > last && frame.payload == payload(number));
+                    last = number;
+                }
+            }
+        });
     }
 }

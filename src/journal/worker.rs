@@ -130,7 +130,7 @@ impl Handle {
         self.shared.inbox.acknowledge(positions.into_iter());
     }
 
-    /// The state after the last round.
+    /// The state: it shows at least what was answered.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -219,7 +219,7 @@ impl Worker {
                 patience = (self.journal.stats().sync_time.saturating_sub(before) / 4).min(PATIENCE_MAX);
             }
             self.inbox.release(weight, questions);
-            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.journal.stats();
+            self.publish();
             if round.is_last {
                 let ended = self.finish();
                 drop(end);
@@ -232,8 +232,14 @@ impl Worker {
         }
     }
 
+    /// Brings [`Handle::stats`] up to date: before an answer, so that it shows what was answered.
+    fn publish(&self) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.journal.stats();
+    }
+
     fn finish(self) -> Result<(), Error> {
         let Self { mut journal, stats, .. } = self;
+        // The lock of the directory goes with the journal, before anybody is told.
         let ended = journal.commit(Durability::Synced);
         // Without it frames come again, which is what the disk is asked to spare us.
         journal.sync_cursor().ok();
@@ -273,7 +279,9 @@ impl Worker {
             return 0;
         }
         let synced = unsynced.len();
-        match self.journal.sync() {
+        let done = self.journal.sync();
+        self.publish();
+        match done {
             Ok(()) => {
                 for Pending { first, answer, .. } in unsynced {
                     answer.send(Ok(first)).ok();
@@ -291,7 +299,9 @@ impl Worker {
     }
 
     fn write(&mut self, staged: &mut Vec<Pending>, unsynced: &mut Vec<Pending>) {
-        match self.journal.write() {
+        let done = self.journal.write();
+        self.publish();
+        match done {
             Ok(()) => {
                 for pending in staged.drain(..) {
                     if pending.durability == Durability::Synced {
@@ -310,5 +320,159 @@ impl Worker {
 fn answer_all(answers: impl IntoIterator<Item = Answer<Position>>, error: &Error) {
     for answer in answers {
         answer.send(Err(error.clone())).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::fs::OpenOptions;
+
+    use futures_util::future::join_all;
+
+    use super::super::Options;
+    use super::super::inbox::Round;
+    use super::super::tests::numbers;
+    use super::super::tests::open;
+    use super::*;
+
+    const LARGE: Options = Options { segment_bytes: 1 << 20, limit_bytes: 1 << 30, headroom_bytes: 0 };
+
+    fn start(options: Options) -> (tempfile::TempDir, Handle) {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path(), options).unwrap();
+        let handle = spawn(journal, "journal-test", Queue::default()).unwrap();
+        (directory, handle)
+    }
+
+    #[tokio::test]
+    async fn appends_that_wait_share_a_sync() {
+        let (_directory, handle) = start(LARGE);
+        let sender = async |n: u8| {
+            for _ in 0..20 {
+                handle.append(n, vec![n; 300], Durability::Synced).await.unwrap();
+            }
+        };
+        join_all((0..64).map(sender)).await;
+        let stats = handle.stats();
+        assert_eq!((stats.appended, stats.frames), (64 * 20, 64 * 20));
+        assert!(stats.syncs <= 64 * 20 / 8, "{} syncs", stats.syncs);
+        assert!(stats.writes <= stats.syncs + 1);
+    }
+
+    #[tokio::test]
+    async fn written_needs_no_sync_and_a_close_syncs() {
+        let (_directory, handle) = start(LARGE);
+        join_all((0..100).map(|_| handle.append(1, vec![1; 10], Durability::Written))).await;
+        assert_eq!(handle.stats().syncs, 0);
+        handle.close().await.unwrap();
+        assert_eq!(handle.stats().syncs, 1);
+        assert!(matches!(handle.close().await, Err(Error::Closed)));
+        assert!(matches!(handle.read(Position::new(1)).await, Err(Error::Closed)));
+        handle.acknowledge(Position::new(1));
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_nobody_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path(), LARGE).unwrap();
+        // Less than one payload: each has the queue to itself.
+        let handle = spawn(journal, "journal-test", Queue { bytes: 1000 }).unwrap();
+        let sent = join_all((0..50).map(|n| handle.append(n, vec![n; 5000], Durability::Written))).await;
+        let positions: Vec<u64> = sent.into_iter().map(|position| position.unwrap().sequence()).collect();
+        assert_eq!(positions, (1..=50).collect::<Vec<_>>());
+        assert_eq!(handle.stats().writes, 50);
+    }
+
+    #[tokio::test]
+    async fn each_append_that_does_not_fit_is_refused_alone() {
+        let (directory, handle) =
+            start(Options { segment_bytes: 4000, limit_bytes: 16_000, headroom_bytes: 0 });
+        let lengths = [100, 20_000, 100, 9000, 9000, 100];
+        let sent =
+            join_all(lengths.map(|length| handle.append(1, vec![1; length], Durability::Synced))).await;
+        let is_taken: Vec<bool> = sent.iter().map(Result::is_ok).collect();
+        assert_eq!(is_taken, [true, false, true, true, false, true]);
+        handle.close().await.unwrap();
+        assert_eq!(open(directory.path()).1.frames, 4);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_last_handle_keeps_what_was_answered_and_ends_the_thread() {
+        let (directory, handle) = start(LARGE);
+        handle.append(1, vec![1; 10], Durability::Written).await.unwrap();
+        let thread = handle.shared.thread.lock().unwrap().take().unwrap();
+        let other = handle.clone();
+        drop(handle);
+        other.append(1, vec![1; 10], Durability::Written).await.unwrap();
+        drop(other);
+        thread.join().unwrap();
+        assert_eq!(open(directory.path()).1.frames, 2);
+    }
+
+    /// A journal whose active segment is a device: it can be written and can not be synced.
+    fn broken(path: &std::path::Path) -> Journal {
+        let (mut journal, _) = Journal::open(path, LARGE).unwrap();
+        journal.append(1, &[b"before"]).unwrap();
+        journal.commit(Durability::Written).unwrap();
+        journal.active.as_mut().unwrap().file = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        journal
+    }
+
+    #[tokio::test]
+    async fn a_failed_sync_stops_appends_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let handle = spawn(broken(directory.path()), "journal-test", Queue::default()).unwrap();
+        assert!(handle.append(1, vec![1], Durability::Written).await.is_ok());
+        let sent = join_all((0..3).map(|_| handle.append(1, vec![1], Durability::Synced))).await;
+        assert!(sent.iter().all(|sent| matches!(sent, Err(Error::Poisoned { .. }))), "{sent:?}");
+        let error = handle.append(1, vec![1], Durability::Written).await.unwrap_err();
+        assert!(matches!(error, Error::Poisoned { .. }) && !error.retryable(), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+        assert!(handle.stats().poisoned.is_some());
+        assert_eq!(handle.read(Position::new(1)).await.unwrap().payload, b"before");
+        // Those that were refused are not there.
+        assert_eq!(handle.unacknowledged(None, 10).await.unwrap().len(), 2);
+        handle.acknowledge(Position::new(1));
+        assert_eq!(handle.unacknowledged(None, 10).await.unwrap().len(), 1);
+        assert!(matches!(handle.close().await, Err(Error::Poisoned { .. })));
+        let (mut journal, _) = open(directory.path());
+        journal.append(1, &[b"again"]).unwrap();
+        journal.commit(Durability::Synced).unwrap();
+    }
+
+    #[test]
+    fn a_write_that_can_not_be_taken_back_poisons() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = broken(directory.path());
+        journal.active.as_mut().unwrap().file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        journal.append(1, &[b"lost"]).unwrap();
+        assert!(matches!(journal.commit(Durability::Written), Err(Error::Poisoned { .. })));
+        assert!(matches!(journal.append(1, &[b"more"]), Err(Error::Poisoned { .. })));
+        assert_eq!(numbers(&journal), [1]);
+        assert_eq!(journal.read(Position::new(1)).unwrap().payload, b"before");
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_can_not_be_made_costs_that_append() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (journal, _) = Journal::open(&path, LARGE).unwrap();
+        let handle = spawn(journal, "journal-test", Queue::default()).unwrap();
+        let moved = directory.path().join("moved");
+        std::fs::rename(&path, &moved).unwrap();
+        let error = handle.append(1, vec![1], Durability::Written).await.unwrap_err();
+        assert!(matches!(error, Error::Io { .. }) && error.retryable(), "{error}");
+        std::fs::rename(&moved, &path).unwrap();
+        handle.append(1, vec![1], Durability::Synced).await.unwrap();
+        assert!(File::open(&path).is_ok());
+    }
+
+    #[test]
+    fn neighbours_that_are_acknowledged_take_no_room() {
+        let inbox = Inbox::new(Queue::default());
+        inbox.acknowledge((1..1000).chain([5]).map(Position::new));
+        let Round { acknowledged, .. } = inbox.take(0, Duration::ZERO);
+        assert_eq!(acknowledged, [(1, 999), (5, 5)]);
     }
 }

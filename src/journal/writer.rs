@@ -2,6 +2,7 @@
 //!
 //! `room.rs` decides whether there is room and begins new segments; `recover.rs` opens.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -27,6 +28,9 @@ use crate::clock;
 
 /// Bytes that a group may have on disk: 64 MiB. A longer one is refused.
 pub const GROUP_MAX: u64 = 64 << 20;
+
+/// Full segments that may be unsynced: the oldest is synced when there are more, though nobody waits for it.
+pub(super) const UNSYNCED_MAX: usize = 8;
 
 /// Bytes of memory that are kept for the next commit.
 const KEPT: usize = 4 << 20;
@@ -77,8 +81,8 @@ pub(super) struct Staged {
 /// What was written and not synced.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    /// Segments that are full.
-    pub full: Vec<File>,
+    /// Segments that are full: at most [`UNSYNCED_MAX`].
+    pub full: VecDeque<(Label, File)>,
     /// The active segment.
     pub active: bool,
     /// The directory: segments were made or deleted.
@@ -211,7 +215,7 @@ impl Journal {
     }
 
     fn sync_files(&self) -> io::Result<()> {
-        for file in &self.unsynced.full {
+        for (_, file) in &self.unsynced.full {
             file.sync_data()?;
         }
         if let Some(active) = self.active.as_ref().filter(|_| self.unsynced.active) {
@@ -334,7 +338,7 @@ impl Journal {
     }
 
     /// Refuses every append from now on; the first cause stays.
-    fn poison(&mut self, error: io::Error) -> Error {
+    pub(super) fn poison(&mut self, error: io::Error) -> Error {
         self.staged.clear();
         let source = Arc::clone(self.poison.get_or_insert_with(|| Arc::new(error)));
         Error::Poisoned { path: self.directory.clone(), source }
@@ -351,7 +355,7 @@ impl Staged {
 }
 
 impl Unsynced {
-    const fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.full.is_empty() && !self.active && !self.directory
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Stored {
     pub(super) position: Position,
     /// Bytes of its payload.
     pub(super) length: u32,
+    /// True when it is to be sent before all others.
+    pub(super) urgent: bool,
     /// What is in it; unknown for what an earlier process left, until it is read.
     pub(super) tally: Option<(u32, u32)>,
 }
@@ -96,6 +98,15 @@ impl State {
         ticket
     }
 
+    /// A frame is on disk.
+    pub(super) fn shelve(&mut self, stored: Stored) {
+        if stored.urgent {
+            self.urgent.push(stored);
+        } else {
+            self.disk.push_back(stored);
+        }
+    }
+
     /// The place of an item, if it is not settled.
     pub(super) fn find(&self, ticket: Ticket) -> Option<usize> {
         self.live.binary_search_by_key(&ticket, |item| item.ticket).ok()
@@ -109,11 +120,11 @@ enum Next {
 }
 
 impl Backlog {
-    pub(super) fn new(buffer: Arc<Buffer>, spool: Option<Spool>, inherited: Vec<(Stored, bool)>) -> Self {
+    pub(super) fn new(buffer: Arc<Buffer>, spool: Option<Spool>, inherited: Vec<Stored>) -> Self {
         let mut state = State::default();
-        for (stored, urgent) in inherited {
+        for stored in inherited {
             state.inherited += u64::from(stored.length);
-            if urgent { state.urgent.push(stored) } else { state.disk.push_back(stored) }
+            state.shelve(stored);
         }
         Self { buffer, spool, state: Mutex::new(state) }
     }

@@ -22,6 +22,10 @@ pub(super) enum Complaint {
     Buried,
     /// The spool does not work.
     Spool,
+    /// The spool begins to fill.
+    Filling,
+    /// Not a complaint but its end: the spool is empty again.
+    Emptied,
     /// Not a complaint but its end: lines flow again.
     Recovered,
 }
@@ -54,7 +58,9 @@ impl Complaint {
             Self::Resent => 4,
             Self::Buried => 5,
             Self::Spool => 6,
-            Self::Dropped(cause) => 7 + cause as usize,
+            Self::Filling => 7,
+            Self::Emptied => 8,
+            Self::Dropped(cause) => 9 + cause as usize,
         }
     }
 }
@@ -90,7 +96,7 @@ impl Slot {
 /// The least time between two lines about one cause.
 const QUIET: Duration = Duration::from_secs(10);
 
-const SLOTS: usize = 7 + DropCause::ALL.len();
+const SLOTS: usize = 9 + DropCause::ALL.len();
 
 #[cfg(test)]
 mod tests {

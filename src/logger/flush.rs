@@ -65,6 +65,7 @@ impl Shipper {
                 }
                 Err(Setback::Send { error, kept: true }) => {
                     // The connection had died since the last flush. That costs no try.
+                    self.suspect(&error);
                     self.lose_line(Ending::of(&error));
                     self.complain(Complaint::Closed, 1, &error);
                     self.spare_the_server().await;
@@ -195,6 +196,7 @@ impl Shipper {
         match setback {
             Setback::Send { error, .. } => {
                 self.targets.demote(self.current, clock::now());
+                self.suspect(error);
                 self.lose_line(Ending::of(error));
             }
             Setback::Interrupted | Setback::Connect(_) => self.lose_line(Ending::Ours),

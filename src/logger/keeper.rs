@@ -19,6 +19,7 @@ impl Backlog {
         });
         // After a failure the next try waits for the next tick, or it would be tried without a pause.
         let mut failed = false;
+        let mut filling = false;
         loop {
             let pressed = tokio::select! {
                 () = poll_fn(|context| self.buffer.poll_pressed(context)), if spool.is_some() && !failed => true,
@@ -26,7 +27,11 @@ impl Backlog {
             };
             let waited = self.observe(clock::now());
             let late = patience.is_some_and(|most| waited >= Some(most));
-            failed = (pressed || late) && !self.spill().await;
+            let spills = pressed || late;
+            failed = spills && !self.spill().await;
+            if let Some(spool) = spool {
+                filling = spool.tell(filling, spills && !failed, self.buffer.stats().spooled.is_zero());
+            }
         }
     }
 

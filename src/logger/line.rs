@@ -7,7 +7,6 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 
 use crate::clock;
-use crate::config::Format;
 use crate::logger::complaints::Complaint;
 use crate::logger::flush::Setback;
 use crate::logger::orders::Rank;
@@ -98,9 +97,6 @@ impl Shipper {
     pub(super) fn lose_line(&mut self, ending: Ending) {
         self.line = None;
         self.renew_at = None;
-        if matches!(self.settings.format, Format::Beats(_)) {
-            self.suspect(ending);
-        }
         let Self { buffer, tail, parcel, flight, .. } = self;
         let freed = &mut |parcel: Parcel| parcel.recycle(buffer);
         if flight.is_empty() {

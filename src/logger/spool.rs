@@ -3,12 +3,14 @@
 //! Each chunk is a frame of the journal: the number of its records, where each ends, and their bytes. Frames of errors
 //! are told from the others by their kind where errors are to be sent first.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::buffer::Chunk;
+use crate::buffer::DropCause;
 use crate::buffer::Tally;
 use crate::clock;
 use crate::config;
@@ -44,6 +46,8 @@ pub(super) struct Spool {
     settings: config::Spool,
     /// False when the spool is only emptied: an earlier process filled it.
     fills: bool,
+    /// One at a time writes: what two wrote would come twice.
+    turn: tokio::sync::Mutex<()>,
     complaints: Mutex<Complaints>,
 }
 
@@ -53,9 +57,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the directory can not be used.
-    pub(super) fn open(
-        config: &config::Logger,
-    ) -> Result<Option<(Self, Vec<(Stored, bool)>)>, journal::Error> {
+    pub(super) fn open(config: &config::Logger) -> Result<Option<(Self, Vec<Stored>)>, journal::Error> {
         let Some(directory) = config.data_dir.as_ref().map(|directory| directory.join(SPOOL)) else {
             return Ok(None);
         };
@@ -73,8 +75,8 @@ impl Spool {
         let inherited: Vec<_> = journal
             .unacknowledged(None)
             .map(|meta| {
-                let stored = Stored { position: meta.position, length: meta.length, tally: None };
-                (stored, meta.kind == URGENT && config.spool.order == SpoolOrder::ErrorsFirst)
+                let urgent = meta.kind == URGENT && config.spool.order == SpoolOrder::ErrorsFirst;
+                Stored { position: meta.position, length: meta.length, urgent, tally: None }
             })
             .collect();
         if !fills && inherited.is_empty() {
@@ -82,8 +84,8 @@ impl Spool {
         }
         let journal = journal::spawn(journal, "log spool", journal::Queue::default())
             .map_err(|error| journal::Error::Directory(directory, Arc::new(error)))?;
-        let complaints = Mutex::default();
-        Ok(Some((Self { journal, settings: config.spool, fills, complaints }, inherited)))
+        let (turn, complaints) = (tokio::sync::Mutex::default(), Mutex::default());
+        Ok(Some((Self { journal, settings: config.spool, fills, turn, complaints }, inherited)))
     }
 
     /// True when what can not be delivered goes to disk.
@@ -107,12 +109,12 @@ impl Spool {
             Ok(frame) => {
                 let chunk = decode(frame.payload);
                 if chunk.is_none() {
-                    self.complain(&"a frame is no chunk of log lines");
+                    self.mourn(&"a frame is no chunk of log lines");
                 }
                 chunk
             }
             Err(error) => {
-                self.complain(&error);
+                self.mourn(&error);
                 None
             }
         }
@@ -130,11 +132,37 @@ impl Spool {
         }
     }
 
-    fn complain(&self, error: &dyn std::fmt::Display) {
-        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = complaints.raise(Complaint::Spool, 1, clock::now()) {
+    /// Tells when lines begin to go to disk and when all of them have left it; returns whether some are on it.
+    pub(super) fn tell(&self, filling: bool, filled: bool, is_empty: bool) -> bool {
+        if filled && !filling && self.raise(Complaint::Filling).is_some() {
+            tracing::warn!(
+                target: TARGET,
+                "the log server does not take lines in time: they go to disk, and are sent when it does"
+            );
+        }
+        if filling && is_empty && !filled && self.raise(Complaint::Emptied).is_some() {
+            tracing::info!(target: TARGET, "all log lines in the spool were sent");
+        }
+        filled || (filling && !is_empty)
+    }
+
+    /// The disk does not take lines.
+    fn complain(&self, error: &dyn fmt::Display) {
+        if let Some(count) = self.raise(Complaint::Spool) {
             tracing::error!(target: TARGET, count, %error, "the log spool does not work: lines stay in memory");
         }
+    }
+
+    /// The disk does not give lines back.
+    fn mourn(&self, error: &dyn fmt::Display) {
+        if let Some(count) = self.raise(Complaint::Dropped(DropCause::Rotten)) {
+            tracing::error!(target: TARGET, count, %error, "log lines in the spool can not be read and are lost");
+        }
+    }
+
+    fn raise(&self, complaint: Complaint) -> Option<u64> {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        complaints.raise(complaint, 1, clock::now())
     }
 }
 
@@ -144,6 +172,7 @@ impl Backlog {
     /// A dropped future loses nothing; what was being written may be written once more.
     pub(super) async fn spill(&self) -> bool {
         let Some(spool) = self.spool.as_ref().filter(|spool| spool.fills) else { return false };
+        let _turn = spool.turn.lock().await;
         loop {
             let batch = self.gather(spool.settings.order);
             if batch.is_empty() {
@@ -195,25 +224,29 @@ impl Backlog {
             match state.find(part.ticket) {
                 // Delivered while it was written.
                 None => spool.acknowledge(position),
-                Some(index) => self.move_to_disk(&mut state, index, &part, (position, tally)),
+                Some(index) if self.move_to_disk(&mut state, index, &part, (position, tally)) => {}
+                Some(_) => spool.acknowledge(position),
             }
         }
     }
 
-    /// The item is on disk now, or a part of it.
+    /// The item is on disk now, or a part of it; false when that is of no use.
     fn move_to_disk(
         &self,
         state: &mut State,
         index: usize,
         part: &Part,
         (position, tally): (Position, Tally),
-    ) {
-        let Some(item) = state.live.get_mut(index) else { return };
+    ) -> bool {
+        let Some(item) = state.live.get_mut(index) else { return false };
         if item.taken {
-            item.position = Some(position);
-            item.chunk = None;
-            self.buffer.spooled(item.left);
-            return;
+            // Taken after it was split: only a copy of the whole could stand for it, and the next round makes one.
+            let whole = item.chunk.take_if(|chunk| Arc::ptr_eq(chunk, &part.chunk)).is_some();
+            if whole {
+                item.position = Some(position);
+                self.buffer.spooled(item.left);
+            }
+            return whole;
         }
         item.left = item.left.without(tally);
         if item.left.is_zero() {
@@ -224,9 +257,11 @@ impl Backlog {
         let stored = Stored {
             position,
             length: narrow(tally.bytes),
+            urgent: part.kind == URGENT,
             tally: Some((narrow(tally.records), narrow(tally.bytes))),
         };
-        if part.kind == URGENT { state.urgent.push(stored) } else { state.disk.push_back(stored) }
+        state.shelve(stored);
+        true
     }
 }
 

@@ -16,7 +16,6 @@ use crate::logger::flush::Setback;
 use crate::logger::line::PROBE_MAX;
 use crate::logger::orders::Rank;
 use crate::logger::parcel::Parcel;
-use crate::logger::tail::Ending;
 use crate::logger::transport::Transport;
 use crate::logger::worker::Shipper;
 use crate::net::dial::within;
@@ -175,9 +174,17 @@ impl Shipper {
         }
     }
 
-    /// The connection has ended: was it for a record?
-    pub(super) fn suspect(&mut self, ending: Ending) {
-        let Some(window) = self.flight.front().filter(|_| ending != Ending::Ours) else { return };
+    /// The connection has ended with this error: was it for a record?
+    pub(super) fn suspect(&mut self, error: &io::Error) {
+        // Who is silent for too long, or talks nonsense, has not hung up.
+        let hung_up = matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+        );
+        let Some(window) = self.flight.front().filter(|_| hung_up) else { return };
         if self.suspicion.hung_up(window.count - window.acknowledged)
             && let Some(window) = self.flight.pop_front()
         {

@@ -326,9 +326,8 @@ fn say(to: &str, complaint: Complaint, count: u64, error: &str) {
                 "a log line that the log server refuses is lost, because it can not be kept"
             );
         }
-        Complaint::Spool => {
-            tracing::error!(target: TARGET, count, error, "the log spool does not work: lines stay in memory");
-        }
+        // Whoever keeps the spool speaks for itself.
+        Complaint::Spool | Complaint::Filling | Complaint::Emptied => {}
         Complaint::Resent => {
             tracing::info!(
                 target: TARGET, destination = %to, lines = count,

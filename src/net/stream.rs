@@ -106,6 +106,15 @@ impl Stream {
         }
     }
 
+    /// Makes the end of a TCP connection a reset: what was not read and not written is thrown away on both sides. A
+    /// unix peer sees a reset in any case, when something is left unread.
+    pub fn reset_at_end(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(_) => Ok(()),
+            Self::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+        }
+    }
+
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> Peer {

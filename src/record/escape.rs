@@ -54,6 +54,34 @@ pub fn escape_into(out: &mut Vec<u8>, text: &str, room: usize) -> bool {
     true
 }
 
+/// True when `text` can stand in a JSON string as it is.
+#[inline]
+pub(super) fn is_clean(text: &[u8]) -> bool {
+    // Eight or four bytes at a time; the last ones are looked at twice rather than one by one.
+    if let Some(last) = text.last_chunk() {
+        let (eights, _) = text.as_chunks();
+        eights.iter().fold(special(u64::from_le_bytes(*last)), |found, eight| {
+            found | special(u64::from_le_bytes(*eight))
+        }) == 0
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let both = u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
+        special(both) == 0
+    } else {
+        text.iter().all(|byte| escape_of(*byte) == 0)
+    }
+}
+
+/// Not zero when one of eight bytes must be escaped: a quote, a backslash, a control character.
+#[inline]
+fn special(eight: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A byte that is smaller than what is taken from it borrows from its highest bit, which no byte of ASCII has. The
+    // borrow may make the byte above it look the same, but only beside one that is meant.
+    let is = |byte: u8| (eight ^ (EACH * u64::from(byte))).wrapping_sub(EACH);
+    let control = eight.wrapping_sub(EACH * 0x20);
+    (is(b'"') | is(b'\\') | control) & !eight & (EACH * 0x80)
+}
+
 fn escape_of(byte: u8) -> u8 {
     ESCAPES.get(usize::from(byte)).copied().unwrap_or(0)
 }
@@ -77,6 +105,18 @@ mod tests {
             prop_assert!(escape_into(&mut out, &text, usize::MAX));
             out.push(b'"');
             prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn what_is_clean_has_nothing_to_escape(bytes: Vec<u8>) {
+            prop_assert_eq!(is_clean(&bytes), bytes.iter().all(|byte| escape_of(*byte) == 0));
+        }
+
+        #[test]
+        fn one_byte_anywhere_is_found(length in 0_usize..40, at in 0_usize..40, byte: u8) {
+            let mut bytes = vec![b'x'; length];
+            bytes.iter_mut().skip(at).take(1).for_each(|place| *place = byte);
+            prop_assert_eq!(is_clean(&bytes), at >= length || escape_of(byte) == 0);
         }
 
         #[test]

@@ -8,6 +8,7 @@
 //! a character and the record is marked `log.truncated`; numbers and ids are short and always fit.
 
 mod action;
+mod address;
 mod escape;
 mod peek;
 mod stamp;
@@ -19,7 +20,7 @@ pub use peek::is_timestamp;
 pub use peek::peek;
 pub use stamp::stamp_into;
 
-use std::fmt;
+use std::net::IpAddr;
 
 /// How a field is indexed: it decides the mapping in `es-templates/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +48,21 @@ pub struct Field {
     pub name: &'static str,
     /// How it is indexed.
     pub kind: Kind,
+    /// What stands in a record before its value, and before its value when that is a text.
     key: &'static str,
+    text_key: &'static str,
 }
 
 macro_rules! fields {
     ($($id:ident $name:literal $kind:ident $doc:literal;)*) => {
         $(
             #[doc = $doc]
-            pub const $id: Field = Field { name: $name, kind: Kind::$kind, key: concat!(",\"", $name, "\":") };
+            pub const $id: Field = Field {
+                name: $name,
+                kind: Kind::$kind,
+                key: concat!(",\"", $name, "\":"),
+                text_key: concat!(",\"", $name, "\":\""),
+            };
         )*
         /// Every field that the program can write.
         pub const FIELDS: &[Field] = &[$($id),*];
@@ -165,15 +173,19 @@ impl Level {
 /// What every record of one run has in common.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    boot: String,
-    common: String,
+    /// What stands before the number of a record, and between it and its repetition in the id.
+    before: String,
+    between: String,
 }
 
 impl Origin {
     /// The origin `node`, in the run `boot`. The node's name needs no escaping: the configuration checks it.
     #[must_use]
     pub fn new(node: &str, boot: &str) -> Self {
-        Self { boot: boot.to_owned(), common: format!(r#","node":"{node}","boot_id":"{boot}""#) }
+        Self {
+            before: format!(r#","node":"{node}","boot_id":"{boot}"{}"#, SEQUENCE.key),
+            between: format!("{}{boot}-", EVENT_ID.text_key),
+        }
     }
 }
 
@@ -181,6 +193,7 @@ impl Origin {
 #[derive(Debug)]
 pub struct Line<'a> {
     out: &'a mut Vec<u8>,
+    /// Where its last byte may be.
     max: usize,
     cut: bool,
 }
@@ -195,14 +208,16 @@ impl<'a> Line<'a> {
     /// Starts a record of at most `max` bytes at the end of `out`.
     pub fn begin(out: &'a mut Vec<u8>, max: usize, head: &Head<'_>) -> Self {
         let start = out.len() + 1;
-        let mut line = Self { out, max, cut: false };
-        line.put(b"{");
+        // What nearly every record needs, so that the pieces find room.
+        out.reserve(512);
+        let mut line = Self { max: out.len().saturating_add(max), out, cut: false };
         // Every key brings the comma before it; the first one must not.
         if let Some(at) = head.at {
-            line.put(TIMESTAMP.key.trim_start_matches(',').as_bytes());
-            line.put(b"\"");
+            line.put(b"{\"@timestamp\":\"");
             stamp_into(line.out, at);
             line.put(b"\"");
+        } else {
+            line.put(b"{");
         }
         if let Some(action) = head.action {
             line.word(ACTION, action);
@@ -210,13 +225,12 @@ impl<'a> Line<'a> {
         if let Some(level) = head.level {
             line.word(LEVEL, level.as_str());
         }
-        line.put(head.origin.common.as_bytes());
-        line.integer(SEQUENCE, head.sequence);
-        line.put(EVENT_ID.key.as_bytes());
-        line.put(b"\"");
-        line.put(head.origin.boot.as_bytes());
-        line.put(b"-");
-        line.digits(head.sequence);
+        let mut digits = itoa::Buffer::new();
+        let sequence = digits.format(head.sequence).as_bytes();
+        line.put(head.origin.before.as_bytes());
+        line.put(sequence);
+        line.put(head.origin.between.as_bytes());
+        line.put(sequence);
         line.put(b"\"");
         if head.at.is_none() {
             line.out.remove(start);
@@ -225,50 +239,63 @@ impl<'a> Line<'a> {
     }
 
     /// A text, escaped, and cut where the line would grow too long: the longest text of a record goes last.
+    #[inline]
     pub fn text(&mut self, field: Field, value: &str) {
-        if !self.fits(field.key.len() + 2) {
+        if escape::is_clean(value.as_bytes()) && self.has_room(field.text_key.len() + value.len() + 1) {
+            self.quoted(field, value.as_bytes());
+        } else {
+            self.escaped(field, value);
+        }
+    }
+
+    /// A text that needs escapes, or for which there may be too little room.
+    #[inline(never)]
+    fn escaped(&mut self, field: Field, value: &str) {
+        if !self.fits(field.text_key.len() + 1) {
             return;
         }
-        self.put(field.key.as_bytes());
-        self.put(b"\"");
+        self.put(field.text_key.as_bytes());
         let room = self.max.saturating_sub(self.out.len() + TAIL + 1);
         self.cut |= !escape_into(self.out, value, room);
         self.put(b"\"");
     }
 
     /// A text, when there is one.
+    #[inline]
     pub fn maybe(&mut self, field: Field, value: Option<&str>) {
         if let Some(value) = value {
             self.text(field, value);
         }
     }
 
-    /// What prints as a text.
-    pub fn display(&mut self, field: Field, value: impl fmt::Display) {
-        if !self.fits(field.key.len() + 2) {
-            return;
+    /// An address, as a text.
+    pub fn address(&mut self, field: Field, value: IpAddr) {
+        if self.fits(field.text_key.len() + address::LENGTH_MAX + 1) {
+            self.put(field.text_key.as_bytes());
+            address::address_into(self.out, value);
+            self.put(b"\"");
         }
-        self.put(field.key.as_bytes());
-        self.put(b"\"");
-        let end = self.max.saturating_sub(TAIL + 1);
-        let mut text = Escaping { out: self.out, end };
-        // The only error is a full line.
-        self.cut |= fmt::write(&mut text, format_args!("{value}")).is_err();
-        self.put(b"\"");
+    }
+
+    /// A code, as a text: codes are names that look like numbers.
+    pub fn code(&mut self, field: Field, value: u16) {
+        if self.fits(field.text_key.len() + NUMBER + 1) {
+            self.put(field.text_key.as_bytes());
+            self.digits(value.into());
+            self.put(b"\"");
+        }
     }
 
     /// A word of the program's own, which needs no escaping.
+    #[inline]
     pub fn word(&mut self, field: Field, value: &'static str) {
-        if !self.fits(field.key.len() + value.len() + 2) {
-            return;
+        if self.fits(field.text_key.len() + value.len() + 1) {
+            self.quoted(field, value.as_bytes());
         }
-        self.put(field.key.as_bytes());
-        self.put(b"\"");
-        self.put(value.as_bytes());
-        self.put(b"\"");
     }
 
     /// A whole number.
+    #[inline]
     pub fn integer(&mut self, field: Field, value: u64) {
         if self.fits(field.key.len() + NUMBER) {
             self.put(field.key.as_bytes());
@@ -283,11 +310,14 @@ impl<'a> Line<'a> {
         }
         self.put(field.key.as_bytes());
         self.digits(value.as_secs());
-        let micros = value.subsec_micros();
+        let mut micros = value.subsec_micros();
         if micros > 0 {
-            let digits = format!("{micros:06}");
             self.put(b".");
-            self.put(digits.trim_end_matches('0').as_bytes());
+            // The first of the six digits has the value 100 000; zeros at the end are left out.
+            while micros > 0 {
+                self.out.push(b'0' + u8::try_from(micros / 100_000).unwrap_or(0));
+                micros = micros % 100_000 * 10;
+            }
         }
     }
 
@@ -305,6 +335,18 @@ impl<'a> Line<'a> {
             self.out.truncate(start);
             self.cut = true;
         }
+    }
+
+    /// Members of an object that came from elsewhere, all of them as they were written, on one line: `"a":1,"b":2`.
+    /// False when the line has no room for them; then nothing was written.
+    #[must_use]
+    pub fn members(&mut self, json: &str) -> bool {
+        let fits = self.has_room(1 + json.len());
+        if fits {
+            self.put(b",");
+            self.put(json.as_bytes());
+        }
+        fits
     }
 
     /// Marks the record as cut, when what it tells of was cut before it came here.
@@ -328,32 +370,34 @@ impl<'a> Line<'a> {
     }
 
     /// True when `bytes` more leave room for the end of the record; else the record is marked as cut.
+    #[inline]
     fn fits(&mut self, bytes: usize) -> bool {
-        let fits = self.out.len() + bytes + TAIL <= self.max;
+        let fits = self.has_room(bytes);
         self.cut |= !fits;
         fits
     }
 
+    #[inline]
+    fn has_room(&self, bytes: usize) -> bool {
+        self.out.len() + bytes + TAIL <= self.max
+    }
+
+    #[inline]
+    fn quoted(&mut self, field: Field, value: &[u8]) {
+        self.put(field.text_key.as_bytes());
+        self.put(value);
+        self.put(b"\"");
+    }
+
+    #[inline]
     fn digits(&mut self, value: u64) {
         let mut buffer = itoa::Buffer::new();
         self.put(buffer.format(value).as_bytes());
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
-    }
-}
-
-/// Escapes what is printed straight into a record, up to the position `end`.
-struct Escaping<'a> {
-    out: &'a mut Vec<u8>,
-    end: usize,
-}
-
-impl fmt::Write for Escaping<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.end.saturating_sub(self.out.len());
-        if escape_into(self.out, text, room) { Ok(()) } else { Err(fmt::Error) }
     }
 }
 
@@ -425,6 +469,31 @@ mod tests {
     }
 
     #[test]
+    fn members_are_taken_as_they_are_or_not_at_all() {
+        let max = HEAD.len() + 60;
+        let line = written(max, |line| {
+            assert!(!line.members(&format!("\"a\":{}", "1".repeat(60))));
+            assert!(line.members(r#""a" : 1, "b":[2]"#));
+        });
+        assert_eq!(line, format!("{HEAD},\"a\" : 1, \"b\":[2]}}\n"));
+    }
+
+    #[test]
+    fn addresses_codes_and_seconds_are_printed_as_the_standard_library_does() {
+        let delay =
+            |micros| written(4096, |line| line.seconds(SEND_TIME_DELAY, Duration::from_micros(micros)));
+        for (micros, text) in [(1, "0.000001"), (1_000_000, "1"), (2_050_000, "2.05"), (999_999, "0.999999")]
+        {
+            assert_eq!(delay(micros), format!("{HEAD},\"send_time_delay\":{text}}}\n"));
+        }
+        let line = written(4096, |line| {
+            line.address(CLIENT, IpAddr::from([192, 0, 2, 7]));
+            line.code(ERR_CODE, 4001);
+        });
+        assert_eq!(line, format!("{HEAD},\"client\":\"192.0.2.7\",\"err_code\":\"4001\"}}\n"));
+    }
+
+    #[test]
     fn a_foreign_value_without_room_is_left_out_whole() {
         let max = HEAD.len() + 60;
         let line = written(max, |line| line.foreign("body", &[b'1'; 100]));
@@ -437,6 +506,7 @@ mod tests {
         assert_eq!(names.len(), FIELDS.len());
         for field in FIELDS {
             assert_eq!(field.key, format!(",{}:", serde_json::to_string(field.name).unwrap()));
+            assert_eq!(field.text_key, format!("{}\"", field.key));
         }
     }
 }

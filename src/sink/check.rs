@@ -6,6 +6,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::wire::opening::Opening;
+use crate::wire::syslog;
+use crate::wire::syslog::Dialect;
+
 /// Why a line is bad.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -17,10 +21,12 @@ pub(super) enum Fault {
     Empty,
     /// It is no UTF-8 from this byte on.
     Utf8(usize),
-    /// It is no JSON.
-    Json(String),
+    /// It is no JSON, but perhaps this.
+    Json(String, Option<Opening>),
     /// It is JSON, but no object.
     NoObject,
+    /// Its syslog header is not what it should be.
+    Header(syslog::Fault),
 }
 
 impl fmt::Display for Fault {
@@ -30,8 +36,10 @@ impl fmt::Display for Fault {
             Self::TooLong => f.write_str("too long"),
             Self::Empty => f.write_str("empty"),
             Self::Utf8(at) => write!(f, "invalid UTF-8 at byte {at}"),
-            Self::Json(why) => write!(f, "not JSON: {why}"),
+            Self::Json(why, None) => write!(f, "not JSON: {why}"),
+            Self::Json(why, Some(opening)) => write!(f, "not JSON: {why}; this looks like {opening}"),
             Self::NoObject => f.write_str("not an object"),
+            Self::Header(fault) => fault.fmt(f),
         }
     }
 }
@@ -50,6 +58,8 @@ pub(super) struct Record<'a> {
     pub(super) boot_id: Option<&'a RawValue>,
     #[serde(borrow, rename = "log.sequence")]
     pub(super) sequence: Option<&'a RawValue>,
+    #[serde(borrow, rename = "event.id")]
+    pub(super) event_id: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) session_id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -81,6 +91,15 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// Reads a line that has a syslog header, if there is a `dialect` for it.
+    pub(super) fn read_behind(line: &'a [u8], dialect: Option<Dialect>) -> Result<Self, Fault> {
+        match dialect {
+            None => Self::read(line),
+            Some(_) if line.is_empty() => Err(Fault::Empty),
+            Some(dialect) => Self::read(syslog::read(line, dialect).map_err(Fault::Header)?.body),
+        }
+    }
+
     /// Reads a line.
     pub(super) fn read(line: &'a [u8]) -> Result<Self, Fault> {
         if line.is_empty() {
@@ -88,10 +107,11 @@ impl<'a> Record<'a> {
         }
         let text = str::from_utf8(line).map_err(|error| Fault::Utf8(error.valid_up_to()))?;
         if text.trim_start().starts_with('{') {
-            serde_json::from_str(text).map_err(|error| Fault::Json(error.to_string()))
+            serde_json::from_str(text).map_err(|error| Fault::Json(error.to_string(), None))
         } else {
             let other = serde_json::from_str::<serde::de::IgnoredAny>(text);
-            Err(other.map_or_else(|error| Fault::Json(error.to_string()), |_| Fault::NoObject))
+            let fault = |error: serde_json::Error| Fault::Json(error.to_string(), Opening::of(line));
+            Err(other.map_or_else(fault, |_| Fault::NoObject))
         }
     }
 
@@ -134,6 +154,17 @@ mod tests {
         check(b"hello", "not JSON: expected");
         check(b"[{}]", "not an object");
         check(b"7", "not an object");
+        check(b"<134>1 - h app", "not JSON: expected value at line 1 column 1; this looks like syslog");
+    }
+
+    #[test]
+    fn a_header_is_read_before_the_record() {
+        let line = b"<134>Nov 20 23:40:00 h app: {\"boot_id\":\"b\",\"log.sequence\":7}";
+        assert_eq!(Record::read_behind(line, Some(Dialect::Rfc3164)).unwrap().place(), Some(("b".into(), 7)));
+        let fault = |line: &[u8]| Record::read_behind(line, Some(Dialect::Rfc3164)).unwrap_err();
+        assert_eq!(fault(b"{}"), Fault::Header(syslog::Fault::Bare));
+        assert_eq!(fault(b"<134>Nov 20 23:40:00 h app: "), Fault::Empty);
+        assert_eq!(fault(b""), Fault::Empty);
     }
 
     #[test]

@@ -1,37 +1,51 @@
-//! Reads lines from connections and datagrams, and hands them on in batches.
+//! Accepts connections, and hands lines on in batches.
 
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncRead;
-use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 use super::CONNECTIONS;
+use super::Format;
+use super::beats;
+use super::faults::Script;
+use super::lines;
+use super::socket::Ear;
+use super::socket::Socket;
+use super::tls;
 use super::tls::Acceptor;
-use crate::net::Datagram;
 use crate::net::Listener;
 use crate::net::Stream;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
+use crate::wire::opening::Opening;
 
 /// How much is read at once.
-const READ: usize = 64 * 1024;
-
-/// The longest datagram.
-const DATAGRAM_MAX: usize = 256 * 1024;
+pub(super) const READ: usize = 64 * 1024;
 
 /// How long a socket must be silent at the end before it is closed.
-const LAST_CALL: Duration = Duration::from_millis(20);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(20);
 
 /// How often a socket is read at the end, against senders that never fall silent.
-const LAST_READS: usize = 1024;
+pub(super) const LAST_READS: usize = 1024;
 
 /// The pause after a failed accept or receive.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many bytes tell a format from another.
+const OPENING: usize = 4;
+
+/// What readers hand on.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Lines.
+    Lines(Batch),
+    /// Something to complain of; the connection has ended for it.
+    Complaint(String),
+}
 
 /// Some lines, separated by line breaks.
 #[derive(Debug)]
@@ -40,6 +54,8 @@ pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     /// How the last of them ended.
     pub(super) ending: Ending,
+    /// Who wants to know when they have been printed, and whether all of them were good.
+    pub(super) verdict: Option<oneshot::Sender<bool>>,
 }
 
 /// How a line ended.
@@ -51,23 +67,63 @@ pub(super) enum Ending {
     Torn,
     /// At the limit; the rest was skipped.
     TooLong,
+    /// As it should, but the connection looks to be of another format, which has been complained of.
+    Foreign,
 }
 
 /// What every reader has.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     /// Where lines go.
-    pub(super) batches: mpsc::Sender<Batch>,
+    pub(super) items: mpsc::Sender<Item>,
     /// The readers, and when they stop.
     pub(super) tasks: Tasks,
+    /// What is expected.
+    pub(super) format: Format,
     /// The longest line.
     pub(super) max_line: usize,
+    /// How long a connection may be silent.
+    pub(super) idle: Option<Duration>,
+    /// What is to go wrong.
+    pub(super) script: Option<Arc<Script>>,
 }
 
 impl Intake {
     /// Hands lines on; false when nobody takes them any more.
-    async fn give(&self, bytes: Vec<u8>, ending: Ending) -> bool {
-        self.batches.send(Batch { bytes, ending }).await.is_ok()
+    pub(super) async fn give(&self, bytes: Vec<u8>, ending: Ending) -> bool {
+        self.items.send(Item::Lines(Batch { bytes, ending, verdict: None })).await.is_ok()
+    }
+
+    /// Waits while the sink is stalled on purpose.
+    pub(super) async fn gate(&self) {
+        if let Some(script) = &self.script {
+            script.gate(self).await;
+        }
+    }
+
+    /// Complains.
+    pub(super) async fn complain(&self, complaint: String) {
+        // Nobody to complain to is no reason for a complaint.
+        self.items.send(Item::Complaint(complaint)).await.unwrap_or_default();
+    }
+
+    /// Complains when the first bytes of a connection are of another format, and tells which.
+    pub(super) async fn foreign(&self, bytes: &[u8]) -> Option<Opening> {
+        let opening = Opening::of(bytes)
+            .filter(|_| bytes.len() >= OPENING)
+            .filter(|opening| !self.format.opens(*opening))?;
+        let remedy = match opening {
+            Opening::Json => "start it with --format ndjson for these",
+            Opening::Syslog => "start it with --format syslog3164 or syslog5424 for these",
+            Opening::Lumberjack2 => "start it with --format beats for these",
+            Opening::Lumberjack1 => "only version 2 is understood, with --format beats",
+            Opening::Tls => "start it with --tls-cert and --tls-key for these",
+            Opening::Http => "it does not speak that",
+        };
+        let expected = self.format;
+        self.complain(format!("a connection brings {opening}, but the sink expects {expected}: {remedy}"))
+            .await;
+        Some(opening)
     }
 }
 
@@ -110,144 +166,17 @@ async fn serve(stream: Stream, acceptor: Option<Acceptor>, intake: &Intake) {
     };
     match acceptor.accept(stream).await {
         Ok(stream) => read(stream, intake).await,
-        Err(error) => tracing::warn!(%error, "the sink could not agree on TLS"),
-    }
-}
-
-/// Reads lines until the connection ends or the tasks are stopped.
-async fn read(stream: impl AsyncRead + Unpin, intake: &Intake) {
-    let mut stream = stream;
-    let mut lines = Lines::default();
-    let mut stopping = pin!(intake.tasks.stopping());
-    let mut last = 0;
-    loop {
-        lines.held.reserve(READ);
-        let read = tokio::select! {
-            biased;
-            read = stream.read_buf(&mut lines.held) => read,
-            () = &mut stopping, if last == 0 => {
-                last = 1;
-                continue;
-            }
-            // At the end a silence closes the connection; what is unfinished then is not the sender's fault.
-            () = tokio::time::sleep(LAST_CALL), if last > 0 => return,
-        };
-        // A peer that resets the connection, or leaves TLS without a word, has closed it too.
-        if read.unwrap_or(0) == 0 {
-            if !lines.held.is_empty() && !lines.skipping {
-                intake.give(lines.held, Ending::Torn).await;
-            }
-            return;
-        }
-        for (bytes, ending) in lines.ready(intake.max_line).into_iter().flatten() {
-            if !intake.give(bytes, ending).await {
-                return;
-            }
-        }
-        if last > 0 {
-            last += 1;
-            if last > LAST_READS {
-                return;
-            }
+        Err(error) => {
+            let why = tls::explain(&error);
+            intake.complain(format!("a connection could not agree on TLS: {error}{why}")).await;
         }
     }
 }
 
-/// The bytes of a stream that are not handed on yet.
-#[derive(Default)]
-struct Lines {
-    held: Vec<u8>,
-    skipping: bool,
-}
-
-impl Lines {
-    /// Takes out what is ready: whole lines, and the beginning of one that is too long.
-    fn ready(&mut self, max: usize) -> [Option<(Vec<u8>, Ending)>; 2] {
-        if self.skipping {
-            let Some(end) = self.held.iter().position(|&byte| byte == b'\n') else {
-                self.held.clear();
-                return [None, None];
-            };
-            self.held.drain(..=end);
-            self.skipping = false;
-        }
-        let whole = self.held.iter().rposition(|&byte| byte == b'\n').map(|end| {
-            let rest = self.held.split_off(end + 1);
-            (std::mem::replace(&mut self.held, rest), Ending::Whole)
-        });
-        let long = (self.held.len() > max).then(|| {
-            self.skipping = true;
-            self.held.truncate(max);
-            (std::mem::take(&mut self.held), Ending::TooLong)
-        });
-        [whole, long]
-    }
-}
-
-/// Receives datagrams until the tasks are stopped; each holds one line or more.
-pub(super) async fn receive(socket: Datagram, intake: Intake) {
-    let mut buffer = vec![0; DATAGRAM_MAX];
-    let mut stopping = pin!(intake.tasks.stopping());
-    let mut last = 0;
-    while last <= LAST_READS {
-        tokio::select! {
-            biased;
-            ready = socket.readable() => match ready.and_then(|()| drain(&socket, &mut buffer)) {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => {
-                    if !intake.give(bytes, Ending::Whole).await {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the sink could not receive");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            },
-            () = &mut stopping, if last == 0 => {}
-            () = tokio::time::sleep(LAST_CALL), if last > 0 => return,
-        }
-        if intake.tasks.is_stopping() {
-            last += 1;
-        }
-    }
-}
-
-/// What is there of datagrams, as lines.
-fn drain(socket: &Datagram, buffer: &mut [u8]) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while bytes.len() < READ {
-        match socket.try_recv(buffer) {
-            Ok(length) => {
-                bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                if bytes.last() != Some(&b'\n') {
-                    bytes.push(b'\n');
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_handed_on_whole_and_long_ones_cut() {
-        let mut lines = Lines::default();
-        let mut feed = |bytes: &[u8]| {
-            lines.held.extend_from_slice(bytes);
-            let ready = lines.ready(5).into_iter().flatten();
-            ready.map(|(bytes, ending)| (String::from_utf8(bytes).unwrap(), ending)).collect::<Vec<_>>()
-        };
-        let line = |text: &str, ending| (text.to_owned(), ending);
-        assert_eq!(feed(b"ab"), []);
-        assert_eq!(feed(b"c\nde\nf"), [line("abc\nde\n", Ending::Whole)]);
-        assert_eq!(feed(b"ghijklmn"), [line("fghij", Ending::TooLong)]);
-        assert_eq!(feed(b"opq"), []);
-        assert_eq!(feed(b"r\ns\nt"), [line("s\n", Ending::Whole)]);
+async fn read(socket: impl Socket, intake: &Intake) {
+    let ear = Ear::new(socket);
+    match intake.format {
+        Format::Beats => beats::read(ear, intake).await,
+        Format::Ndjson | Format::Syslog3164 | Format::Syslog5424 => lines::read(ear, intake).await,
     }
 }

@@ -1,7 +1,9 @@
 //! What the sink prints: lines, counts, complaints and totals.
 
+use std::fmt;
 use std::io;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::COMPLAINTS;
@@ -11,11 +13,17 @@ use super::Show;
 use super::check::Fault;
 use super::check::Record;
 use super::check::word;
+use super::faults::Happened;
+use super::faults::Script;
 use super::intake::Batch;
 use super::intake::Ending;
+use super::intake::Item;
 use super::pretty;
+use super::sequences::Ids;
 use super::sequences::Missing;
 use super::sequences::Sequences;
+use super::sequences::Sight;
+use crate::wire::syslog::Dialect;
 
 /// What came in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +40,10 @@ pub struct Totals {
     pub repeated: u64,
     /// Records that the sender itself said it had lost.
     pub lost: u64,
+    /// Connections that ended for what they sent.
+    pub broken: u64,
+    /// What went wrong on purpose.
+    pub faults: Happened,
 }
 
 /// Prints and counts.
@@ -45,23 +57,58 @@ pub(super) struct Report<O, C> {
     counted: Totals,
     complained: u64,
     sequences: Sequences,
+    ids: Ids,
+    dialect: Option<Dialect>,
+    script: Option<Arc<Script>>,
     text: String,
 }
 
 impl<O: Write, C: Write> Report<O, C> {
-    pub(super) fn new(options: &Options, out: O, complaints: C) -> Self {
-        let (totals, counted) = (Totals::default(), Totals::default());
-        let (sequences, text) = (Sequences::default(), String::new());
+    pub(super) fn new(options: &Options, script: Option<Arc<Script>>, (out, complaints): (O, C)) -> Self {
         let Options { show, colour, max_line, .. } = *options;
-        Self { show, colour, max_line, out, complaints, totals, counted, complained: 0, sequences, text }
+        Self {
+            show,
+            colour,
+            max_line,
+            out,
+            complaints,
+            totals: Totals::default(),
+            counted: Totals::default(),
+            complained: 0,
+            sequences: Sequences::default(),
+            ids: Ids::default(),
+            dialect: options.format.dialect(),
+            script,
+            text: String::new(),
+        }
     }
 
     pub(super) fn totals(&self) -> Totals {
-        self.totals
+        let faults = self.script.as_ref().map(|script| script.happened()).unwrap_or_default();
+        Totals { faults, ..self.totals }
+    }
+
+    /// Takes what a reader handed on.
+    pub(super) fn item(&mut self, item: Item, now: Instant) -> io::Result<()> {
+        match item {
+            Item::Lines(batch) => {
+                let bad = self.totals.bad;
+                self.batch(&batch, now)?;
+                if let Some(verdict) = batch.verdict {
+                    // A connection that has gone does not want to know any more.
+                    verdict.send(self.totals.bad == bad).unwrap_or_default();
+                }
+            }
+            Item::Complaint(complaint) => {
+                self.totals.broken += 1;
+                self.complain_often(&complaint);
+            }
+        }
+        Ok(())
     }
 
     /// Takes a batch of lines that ended in one way.
-    pub(super) fn batch(&mut self, batch: &Batch, now: Instant) -> io::Result<()> {
+    fn batch(&mut self, batch: &Batch, now: Instant) -> io::Result<()> {
         self.totals.bytes += u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
         let whole = batch.bytes.strip_suffix(b"\n").unwrap_or(&batch.bytes);
         for line in whole.split(|&byte| byte == b'\n') {
@@ -78,7 +125,7 @@ impl<O: Write, C: Write> Report<O, C> {
         let silent = self.complained.saturating_sub(COMPLAINTS);
         self.complained = 0;
         if silent > 0 {
-            self.complain(&format!("and {silent} more bad lines within a second"));
+            self.complain(&format!("and {silent} more complaints within a second"));
             self.complained = 0;
         }
         if self.show == Show::Counts {
@@ -98,11 +145,17 @@ impl<O: Write, C: Write> Report<O, C> {
         for missing in self.sequences.settle(now, std::time::Duration::ZERO) {
             self.missing(&missing);
         }
-        let Totals { lines, bytes, bad, missing, repeated, lost } = self.totals;
+        let Totals { lines, bytes, bad, missing, repeated, lost, broken, faults } = self.totals();
         self.complain(&format!(
             "total: {lines} lines, {bytes} bytes, {bad} bad, {missing} missing, {repeated} repeated, {lost} lost by \
              the sender"
         ));
+        if broken > 0 {
+            self.complain(&format!("connections that ended for what they sent: {broken}"));
+        }
+        if self.script.is_some() {
+            self.complain(&format!("faults on purpose: {faults}"));
+        }
         self.out.flush()
     }
 
@@ -115,11 +168,17 @@ impl<O: Write, C: Write> Report<O, C> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let record = match ending {
             Ending::Torn => Err(Fault::Torn),
-            Ending::Whole if line.len() <= self.max_line => Record::read(line),
-            Ending::Whole | Ending::TooLong => Err(Fault::TooLong),
+            Ending::Whole | Ending::Foreign if line.len() <= self.max_line => {
+                Record::read_behind(line, self.dialect)
+            }
+            Ending::Whole | Ending::Foreign | Ending::TooLong => Err(Fault::TooLong),
         };
         match record {
             Ok(record) => self.record(&record, now),
+            Err(_) if ending == Ending::Foreign => {
+                self.totals.bad += 1;
+                Ok(())
+            }
             Err(fault) => {
                 self.bad(line, &fault);
                 Ok(())
@@ -128,10 +187,15 @@ impl<O: Write, C: Write> Report<O, C> {
     }
 
     fn record(&mut self, record: &Record<'_>, now: Instant) -> io::Result<()> {
-        if let Some((boot_id, number)) = record.place()
-            && !self.sequences.saw(&boot_id, number, now)
-        {
-            self.totals.repeated += 1;
+        let sight = match (record.place(), record.event_id) {
+            (Some((boot_id, number)), _) => self.sequences.saw(&boot_id, number, now),
+            (None, Some(id)) if !self.ids.saw(id.get()) => Sight::Repeated,
+            (None, _) => Sight::New,
+        };
+        match sight {
+            Sight::New => {}
+            Sight::Found => self.totals.missing = self.totals.missing.saturating_sub(1),
+            Sight::Repeated => self.totals.repeated += 1,
         }
         if record.is_gap() {
             let lines = record.gap_lines.and_then(|lines| lines.get().parse().ok()).unwrap_or(0_u64);
@@ -152,11 +216,16 @@ impl<O: Write, C: Write> Report<O, C> {
 
     fn bad(&mut self, line: &[u8], fault: &Fault) {
         self.totals.bad += 1;
+        let start = line.get(..EXCERPT).unwrap_or(line);
+        let dots = if start.len() < line.len() { "..." } else { "" };
+        self.complain_often(&format_args!("bad line: {fault}: \"{}{dots}\"", start.escape_ascii()));
+    }
+
+    /// Complains of what may happen any number of times.
+    fn complain_often(&mut self, text: &dyn fmt::Display) {
         self.complained += 1;
         if self.complained <= COMPLAINTS {
-            let start = line.get(..EXCERPT).unwrap_or(line);
-            let dots = if start.len() < line.len() { "..." } else { "" };
-            self.complain(&format!("bad line: {fault}: \"{}{dots}\"", start.escape_ascii()));
+            self.complain(&text.to_string());
         }
     }
 

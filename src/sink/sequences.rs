@@ -1,13 +1,18 @@
-//! Which records are missing: the gap-free numbers of each run, followed.
+//! Which records are missing and which came twice: the gap-free numbers of each run, followed, and the ids of records
+//! that have no number.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
+use std::hash::RandomState;
 use std::time::Duration;
 use std::time::Instant;
 
 /// How many runs are followed; of further ones nothing is said.
 const RUNS_MAX: usize = 1024;
 
-/// How many holes of one run are kept open; the oldest are closed as missing first.
+/// How many holes of one run are remembered; the oldest are forgotten first, and what comes for them is repeated.
 const HOLES_MAX: usize = 1024;
 
 /// Follows the numbers of all runs.
@@ -35,72 +40,92 @@ impl Missing {
     }
 }
 
+/// What a number is to its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// It did not come before.
+    New,
+    /// It was waited for in vain, and comes after all: it is not missing any more.
+    Found,
+    /// It came before.
+    Repeated,
+}
+
 #[derive(Debug)]
 struct Run {
     next: u64,
     holes: Vec<Hole>,
 }
 
+/// Numbers that have not come.
 #[derive(Clone, Copy, Debug)]
 struct Hole {
     first: u64,
     last: u64,
-    since: Instant,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What a run wrote before the sink was there; it is not missed.
+    Before,
+    /// Waited for since then.
+    Open(Instant),
+    /// Missing, and said so.
+    Told,
 }
 
 impl Sequences {
-    /// Takes note of a number; false when it came before.
-    pub(super) fn saw(&mut self, boot_id: &str, number: u64, now: Instant) -> bool {
+    /// Takes note of a number.
+    pub(super) fn saw(&mut self, boot_id: &str, number: u64, now: Instant) -> Sight {
         let Some(run) = self.runs.get_mut(boot_id) else {
             if self.runs.len() < RUNS_MAX {
-                // What a run wrote before the sink was there is not missing.
-                let run = Run { next: number.saturating_add(1), holes: Vec::new() };
-                self.runs.insert(boot_id.to_owned(), run);
+                self.runs.insert(boot_id.to_owned(), Run::new(number));
             }
-            return true;
+            return Sight::New;
         };
         if number < run.next {
             return run.fill(number);
         }
         if number > run.next {
-            run.holes.push(Hole { first: run.next, last: number - 1, since: now });
+            run.holes.push(Hole { first: run.next, last: number - 1, kind: Kind::Open(now) });
             if run.holes.len() > HOLES_MAX {
                 let hole = run.holes.remove(0);
-                self.missing.push(Missing {
-                    boot_id: boot_id.to_owned(),
-                    first: hole.first,
-                    last: hole.last,
-                });
+                if let Kind::Open(_) = hole.kind {
+                    self.missing.push(hole.missing(boot_id));
+                }
             }
         }
         run.next = number.saturating_add(1);
-        true
+        Sight::New
     }
 
-    /// Closes the holes that are older than `patience`, and returns what is missing since the last call.
+    /// Gives up the numbers that were waited for during `patience`, and returns what is missing since the last call.
     pub(super) fn settle(&mut self, now: Instant, patience: Duration) -> Vec<Missing> {
         for (boot_id, run) in &mut self.runs {
-            run.holes.retain(|hole| {
-                let old = now.saturating_duration_since(hole.since) >= patience;
-                if old {
-                    self.missing.push(Missing {
-                        boot_id: boot_id.clone(),
-                        first: hole.first,
-                        last: hole.last,
-                    });
+            for hole in &mut run.holes {
+                if let Kind::Open(since) = hole.kind
+                    && now.saturating_duration_since(since) >= patience
+                {
+                    hole.kind = Kind::Told;
+                    self.missing.push(hole.missing(boot_id));
                 }
-                !old
-            });
+            }
         }
         std::mem::take(&mut self.missing)
     }
 }
 
 impl Run {
-    /// Takes a late number out of its hole; false when there is none for it.
-    fn fill(&mut self, number: u64) -> bool {
+    fn new(number: u64) -> Self {
+        let before = number.checked_sub(1).map(|last| Hole { first: 0, last, kind: Kind::Before });
+        Self { next: number.saturating_add(1), holes: before.into_iter().collect() }
+    }
+
+    /// Takes a number that is not new out of its hole.
+    fn fill(&mut self, number: u64) -> Sight {
         let Some(at) = self.holes.iter().position(|hole| (hole.first..=hole.last).contains(&number)) else {
-            return false;
+            return Sight::Repeated;
         };
         let hole = self.holes.remove(at);
         if number < hole.last {
@@ -108,6 +133,40 @@ impl Run {
         }
         if number > hole.first {
             self.holes.insert(at, Hole { last: number - 1, ..hole });
+        }
+        if hole.kind == Kind::Told { Sight::Found } else { Sight::New }
+    }
+}
+
+impl Hole {
+    fn missing(&self, boot_id: &str) -> Missing {
+        Missing { boot_id: boot_id.to_owned(), first: self.first, last: self.last }
+    }
+}
+
+/// Remembers the ids of the last [`IDS_MAX`] records that have no number, by their hashes.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    hasher: RandomState,
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+/// How many ids are remembered: about 2 MiB.
+const IDS_MAX: usize = 65_536;
+
+impl Ids {
+    /// Takes note of an id; false when it is among those that are remembered.
+    pub(super) fn saw(&mut self, id: &str) -> bool {
+        let hash = self.hasher.hash_one(id);
+        if !self.known.insert(hash) {
+            return false;
+        }
+        self.order.push_back(hash);
+        if self.order.len() > IDS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
         }
         true
     }
@@ -119,8 +178,9 @@ mod tests {
 
     fn check(numbers: &[u64], repeated: usize, expected: &[(u64, u64)]) {
         let (mut sequences, now) = (Sequences::default(), crate::clock::now());
-        let seen = numbers.iter().filter(|&&number| sequences.saw("b", number, now)).count();
-        assert_eq!(numbers.len() - seen, repeated, "{numbers:?}");
+        let twice =
+            numbers.iter().filter(|&&number| sequences.saw("b", number, now) == Sight::Repeated).count();
+        assert_eq!(twice, repeated, "{numbers:?}");
         assert_eq!(sequences.settle(now, Duration::from_secs(1)), []);
         let missing = sequences.settle(now + Duration::from_secs(1), Duration::from_secs(1));
         let missing: Vec<_> = missing.iter().map(|missing| (missing.first, missing.last)).collect();
@@ -136,6 +196,7 @@ mod tests {
     fn what_comes_late_is_not_missing_and_what_comes_twice_is_repeated() {
         check(&[0, 3, 2, 1, 4], 0, &[]);
         check(&[0, 1, 1, 0, 2], 2, &[]);
+        check(&[5, 3, 4, 3, 6], 1, &[]);
     }
 
     #[test]
@@ -145,10 +206,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_up_is_found_once_when_it_comes_after_all() {
+        let (mut sequences, now) = (Sequences::default(), crate::clock::now());
+        sequences.saw("b", 0, now);
+        sequences.saw("b", 4, now);
+        assert_eq!(sequences.settle(now, Duration::ZERO).len(), 1);
+        assert_eq!(sequences.saw("b", 2, now), Sight::Found);
+        assert_eq!(sequences.saw("b", 2, now), Sight::Repeated);
+        assert_eq!(sequences.settle(now, Duration::ZERO), []);
+    }
+
+    #[test]
+    fn ids_are_remembered_up_to_a_limit() {
+        let mut ids = Ids::default();
+        assert!(ids.saw("a") && !ids.saw("a"));
+        for number in 0..IDS_MAX {
+            assert!(ids.saw(&number.to_string()));
+        }
+        assert_eq!((ids.known.len(), ids.order.len()), (IDS_MAX, IDS_MAX));
+        assert!(ids.saw("a"));
+    }
+
+    #[test]
     fn runs_are_kept_apart() {
         let (mut sequences, now) = (Sequences::default(), crate::clock::now());
         for (boot_id, number) in [("a", 1), ("b", 7), ("a", 2), ("b", 9)] {
-            assert!(sequences.saw(boot_id, number, now));
+            assert_eq!(sequences.saw(boot_id, number, now), Sight::New);
         }
         let expected = Missing { boot_id: "b".to_owned(), first: 8, last: 8 };
         assert_eq!(sequences.settle(now, Duration::ZERO), [expected]);

@@ -50,6 +50,12 @@ impl Frames {
         }
     }
 
+    /// True when a line has begun and not ended.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        !self.held.is_empty() || !matches!(self.state, State::Start)
+    }
+
     /// Gives what is left at the end of the stream to `take`.
     pub fn finish(&mut self, take: &mut impl FnMut(&[u8], bool)) {
         let torn = matches!(self.state, State::Counted(_));

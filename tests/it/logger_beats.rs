@@ -89,9 +89,8 @@ impl BeatsServer {
 
     async fn until(&mut self, condition: impl FnMut(&Seen) -> bool) -> Seen {
         let waited = tokio::time::timeout(DEADLINE, self.seen.wait_for(condition)).await;
-        waited
-            .map(|seen| seen.unwrap().clone())
-            .unwrap_or_else(|_| panic!("in vain: {:?}", *self.seen.borrow()))
+        let waited = waited.map(|seen| seen.unwrap().clone());
+        waited.unwrap_or_else(|_| panic!("in vain: {:?}", *self.seen.borrow()))
     }
 
     fn seen(&self) -> Seen {

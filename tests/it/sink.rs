@@ -17,21 +17,31 @@ use tokio::net::TcpStream;
 use tokio::net::UdpSocket;
 use tokio::net::UnixDatagram;
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio::sync::oneshot;
 
 /// A writer that can be read while the sink has it.
 #[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Paper(Arc<Mutex<Vec<u8>>>, Arc<Notify>);
 
 impl Paper {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// Waits for so many lines.
+    pub(crate) async fn lines(&self, count: usize) {
+        while self.text().lines().count() < count {
+            self.1.notified().await;
+        }
     }
 }
 
 impl Write for Paper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Write::write(&mut *self.0.lock().unwrap(), bytes)
+        let written = Write::write(&mut *self.0.lock().unwrap(), bytes);
+        self.1.notify_one();
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -39,16 +49,17 @@ impl Write for Paper {
     }
 }
 
-struct Bench {
-    address: String,
+/// A sink at work.
+pub(crate) struct Bench {
+    pub(crate) address: String,
     stop: oneshot::Sender<()>,
     run: tokio::task::JoinHandle<io::Result<Totals>>,
-    out: Paper,
+    pub(crate) out: Paper,
     complaints: Paper,
 }
 
 impl Bench {
-    fn start(options: Options) -> Self {
+    pub(crate) fn start(options: Options) -> Self {
         let (sink, address) = Sink::build(options).unwrap();
         let address = address.to_string().split_once(':').unwrap().1.to_owned();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -58,22 +69,22 @@ impl Bench {
         Self { address, stop, run, out, complaints }
     }
 
-    async fn end(self) -> (Totals, String, String) {
+    pub(crate) async fn end(self) -> (Totals, String, String) {
         self.stop.send(()).unwrap();
         let totals = self.run.await.unwrap().unwrap();
         (totals, self.out.text(), self.complaints.text())
     }
 }
 
-fn options(listen: &str) -> Options {
+pub(crate) fn options(listen: &str) -> Options {
     Options { listen: listen.parse::<Address>().unwrap(), max_line: 1000, ..Options::default() }
 }
 
-fn record(number: u64) -> String {
+pub(crate) fn record(number: u64) -> String {
     format!("{{\"action\":\"login\",\"boot_id\":\"b\",\"log.sequence\":{number}}}\n")
 }
 
-async fn local(test: impl Future<Output = ()>) {
+pub(crate) async fn local(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
 
@@ -158,6 +169,23 @@ async fn missing_numbers_and_confessed_losses_are_told() {
                 "gap: 2 records missing: numbers 13 to 14 of run b",
             ]
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_comes_twice_is_counted_by_its_number_or_its_id() {
+    local(async {
+        let bench = Bench::start(options("tcp:127.0.0.1:0"));
+        let mut sender = TcpStream::connect(&bench.address).await.unwrap();
+        for number in [3, 2, 3, 4, 2] {
+            sender.write_all(record(number).as_bytes()).await.unwrap();
+        }
+        for id in ["a", "b", "a"] {
+            sender.write_all(format!("{{\"event.id\":\"{id}\"}}\n").as_bytes()).await.unwrap();
+        }
+        let (totals, _, _) = bench.end().await;
+        assert_eq!((totals.lines, totals.repeated, totals.missing), (8, 3, 0));
     })
     .await;
 }
