@@ -80,10 +80,12 @@ impl Fault {
             Self::DiskFull => format!("disk full for {stall:?}, then dies"),
             Self::Terminated => "pillion gets SIGTERM and starts again".to_owned(),
             Self::StalledAndTerminated => "the same while the receiver stalls".to_owned(),
-            Self::AwayAndTerminated => "the same while the receiver is away".to_owned(),
+            Self::AwayAndTerminated => format!("the same after the receiver stalled {stall:?} and died"),
             Self::Killed => "pillion gets SIGKILL and starts again".to_owned(),
-            Self::StalledAndKilled => format!("the same after a stall of {stall:?}"),
-            Self::AwayAndKilled => format!("the same after the receiver was away {away:?}"),
+            Self::StalledAndKilled => format!("the same after the receiver stalled {stall:?}"),
+            Self::AwayAndKilled => {
+                format!("the same after it stalled {stall:?}, died, and was away {away:?}")
+            }
         }
     }
 
@@ -138,6 +140,8 @@ impl Fault {
                 receiver.conduct(Conduct::Healthy);
             }
             Self::AwayAndTerminated | Self::AwayAndKilled => {
+                receiver.conduct(Conduct::Still);
+                sleep(scale.stall).await;
                 receiver.die().await;
                 sleep(scale.away).await;
                 self.restart(daemon).await;
