@@ -1,5 +1,5 @@
 # The two commands are `make run` and `make test`; both install what they need (as root, from Debian's packages).
-.PHONY: run test bench lint doc deps deps-run deps-test clean help
+.PHONY: run test bench chaos lint doc deps deps-run deps-test clean help
 
 CARGO ?= cargo
 
@@ -22,6 +22,9 @@ bench: ## Measure, each figure against a baseline of the same run
 	$(CARGO) bench --locked --bench ingest
 	$(CARGO) bench --locked --bench journal
 	$(CARGO) bench --locked --bench fanout
+
+chaos: ## Let everything go wrong that can, and say what is lost: a table, and exit code 1 when a promise breaks
+	$(CARGO) bench --locked --bench chaos
 
 deps: deps-run deps-test ## Install what running and testing need
 

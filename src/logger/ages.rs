@@ -1,15 +1,17 @@
 //! How long the oldest undelivered record has been waiting, told from counters alone.
 //!
 //! Records carry no time: reading a clock for each would cost more than queueing it. Now and then the number of
-//! accepted records is noted with the time; as long as fewer are settled, something from before that note waits.
+//! records that have ever entered the queue is noted with the time; as long as fewer are settled, something from before
+//! that note waits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::buffer::DropCause;
 use crate::buffer::Stats;
 
-/// Notes of how many records had been accepted when.
+/// Notes of how many records had entered when.
 #[derive(Debug, Default)]
 pub(super) struct Ages {
     notes: VecDeque<(u64, Instant)>,
@@ -19,15 +21,15 @@ impl Ages {
     /// Takes note of the counters at `now`.
     pub(super) fn note(&mut self, stats: &Stats, now: Instant) {
         self.forget(stats);
-        let accepted = stats.accepted.records;
+        let entered = entered(stats);
         if stats.queued.is_zero() && stats.spooled.is_zero() {
             return;
         }
-        if self.notes.back().is_none_or(|(last, _)| *last < accepted) {
+        if self.notes.back().is_none_or(|(last, _)| *last < entered) {
             if self.notes.len() >= NOTES_MAX {
                 self.thin_out();
             }
-            self.notes.push_back((accepted, now));
+            self.notes.push_back((entered, now));
         }
     }
 
@@ -40,8 +42,8 @@ impl Ages {
     /// Forgets notes from before the oldest record that waits.
     fn forget(&mut self, stats: &Stats) {
         let waiting = stats.queued.records + stats.spooled.records;
-        let settled = stats.accepted.records.saturating_sub(waiting);
-        while self.notes.pop_front_if(|(accepted, _)| waiting == 0 || *accepted <= settled).is_some() {}
+        let settled = entered(stats).saturating_sub(waiting);
+        while self.notes.pop_front_if(|(entered, _)| waiting == 0 || *entered <= settled).is_some() {}
     }
 
     /// Forgets every second note, but neither the first nor the last.
@@ -53,6 +55,14 @@ impl Ages {
             index % 2 == 1 || index - 1 == last
         });
     }
+}
+
+/// Records that have entered the queue. Those that were dropped at its door have not: they are newer than all that
+/// wait, and counting them as settled would make the oldest seem young for as long as lines are dropped.
+fn entered(stats: &Stats) -> u64 {
+    let refused = [DropCause::Overflow, DropCause::Shed, DropCause::TooLong];
+    let refused: u64 = refused.into_iter().map(|cause| stats.dropped.of(cause).records).sum();
+    stats.accepted.records.saturating_sub(refused)
 }
 
 /// Notes that are kept: at four a second, those of the last two minutes are exact.
@@ -86,6 +96,23 @@ mod tests {
         assert_eq!(ages.oldest(&stats(20, 0), at(7)), None);
         ages.note(&stats(21, 1), at(8));
         assert_eq!(ages.oldest(&stats(21, 1), at(9)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn lines_that_are_dropped_at_the_door_do_not_make_the_oldest_young() {
+        let start = crate::clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut ages = Ages::default();
+        ages.note(&stats(10, 10), at(0));
+        let mut full = stats(10, 10);
+        for seconds in 1..100 {
+            full.accepted += Tally { records: 10, bytes: 10 };
+            full.dropped.add(DropCause::Overflow, Tally { records: 10, bytes: 10 });
+            ages.note(&full, at(seconds));
+            assert_eq!(ages.oldest(&full, at(seconds)), Some(Duration::from_secs(seconds)));
+        }
+        full.queued = Tally::default();
+        assert_eq!(ages.oldest(&full, at(100)), None);
     }
 
     #[test]

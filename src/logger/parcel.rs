@@ -155,6 +155,11 @@ impl Parcel {
         (self.settled..self.chunk.records()).map_while(|index| self.chunk.record(index))
     }
 
+    /// How many records that is.
+    pub(super) fn pending_count(&self) -> usize {
+        self.chunk.records() - self.settled
+    }
+
     /// The next `count` records, to be put into a window; and what of them was in one before.
     pub(super) fn open_window(&mut self, count: usize) -> (impl Iterator<Item = &[u8]>, Tally) {
         let (from, to) = (self.settled, (self.settled + count).min(self.chunk.records()));

@@ -30,6 +30,12 @@ pub(super) struct Window {
     acknowledged: usize,
 }
 
+impl Window {
+    fn is_last_of_its_chunk(&self) -> bool {
+        self.parcel.pending_count() == self.count - self.acknowledged
+    }
+}
+
 impl Shipper {
     /// Sends until the work is done and acknowledged; what came meanwhile may still be under way then.
     pub(super) async fn send_windows(&mut self, effort: &mut Effort, kept: bool) -> Result<(), Setback> {
@@ -63,8 +69,7 @@ impl Shipper {
 
     /// Opens as many windows as may be under way, as far as there is something to send.
     async fn fill(&mut self, effort: &mut Effort) {
-        let most = if self.suspicion.is_searching() { 1 } else { WINDOWS_MAX };
-        while self.flight.len() < most && !self.is_writing() {
+        while self.has_room() && !self.is_writing() {
             if self.parcel.is_none() {
                 self.parcel = self.next_parcel().await;
             }
@@ -87,12 +92,18 @@ impl Shipper {
         }
     }
 
+    /// True when one more window may be opened.
+    ///
+    /// Behind a window that holds only a part of its chunk none is: the rest of that chunk goes first, and one such
+    /// rest at a time has a place to wait.
+    fn has_room(&self) -> bool {
+        let most = if self.suspicion.is_searching() { 1 } else { WINDOWS_MAX };
+        self.flight.len() < most && self.flight.back().is_none_or(Window::is_last_of_its_chunk)
+    }
+
     /// Waits for the log server, or until there is more to send than is under way; then gives `None`.
     async fn next_event(&mut self) -> Result<Option<io::Result<Event>>, Setback> {
-        let more_fits = !self.is_writing()
-            && !self.is_aged()
-            && self.flight.len() < WINDOWS_MAX
-            && !self.suspicion.is_searching();
+        let more_fits = !self.is_writing() && !self.is_aged() && self.has_room();
         let patience = self.patience();
         let Self { line, buffer, orders, draining, .. } = self;
         let Some(Transport::Beats(line)) = line else { return Ok(None) };

@@ -124,7 +124,7 @@ impl Shipper {
     /// Waits for the next thing to do.
     async fn wait(&mut self) -> Order {
         loop {
-            let Self { buffer, backlog, orders, periodic, line, renew_at, tail, flight, .. } = self;
+            let Self { buffer, backlog, orders, periodic, line, renew_at, tail, flight, parcel, .. } = self;
             let owes = tail.owes() || !flight.is_empty() || backlog.inherits();
             tokio::select! {
                 biased;
@@ -142,7 +142,8 @@ impl Shipper {
                     let Self { buffer, tail, .. } = self;
                     tail.expire(clock::now(), &mut |parcel| parcel.recycle(buffer));
                 }
-                () = aged(*renew_at) => self.renew().await,
+                // With a record under way it is the next flush that renews; waiting here would be no wait.
+                () = aged(*renew_at), if parcel.is_none() => self.renew().await,
                 error = closed(line) => self.note_close(&error).await,
             }
         }

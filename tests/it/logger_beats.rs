@@ -368,6 +368,46 @@ async fn a_reload_waits_for_what_is_under_way_and_sends_nothing_twice() {
 }
 
 #[tokio::test]
+async fn what_is_put_aside_within_a_chunk_costs_its_neighbours_neither_their_order_nor_themselves() {
+    let servers = [
+        BeatsServer::start(|_, _| Answer::Acknowledge).await,
+        BeatsServer::start(|_, _| Answer::Acknowledge).await,
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = Some(folder.path().to_owned());
+    let settings =
+        |n: usize| config::Logger { data_dir: data_dir.clone(), ..beats(servers[n % 2].target.clone()) };
+    let (logger, buffer) = start(&settings(0));
+    for turn in 1..=10 {
+        for n in (turn - 1) * 2000..turn * 2000 {
+            // Each chunk has several of these, so that its objects travel in more than one window.
+            let record = if n % 97 == 0 { format!("line {n}\n") } else { line(n) + "\n" };
+            logger.log(record.as_bytes()).unwrap();
+            if n % 500 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // Whatever is under way is awaited by this, the rest goes to the other one.
+        logger.reload(&settings(turn)).unwrap();
+        logger.flush().await.unwrap();
+    }
+    logger.shutdown(DEADLINE).await;
+    let put_aside = (0..20_000).filter(|n| n % 97 == 0).count();
+    check_settled(&buffer, 20_000 - put_aside as u64);
+    let number =
+        |record: &String| record["{\"n\":".len()..].split(',').next().unwrap().parse::<usize>().unwrap();
+    let mut all = Vec::new();
+    for server in &servers {
+        let numbers: Vec<_> = server.seen().records.iter().map(number).collect();
+        assert!(numbers.is_sorted(), "in their order");
+        all.extend(numbers);
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..20_000).filter(|n| n % 97 != 0).collect::<Vec<_>>(), "each once");
+    assert_eq!(DeadLetters::new(folder.path(), 1 << 20).list().unwrap().len(), put_aside);
+}
+
+#[tokio::test]
 async fn several_windows_are_under_way_at_once() {
     let mut server = BeatsServer::start(|_, _| Answer::Silence).await;
     let (logger, _) = start(&config::Logger { flush_limit: 60_000, ..beats(server.target.clone()) });

@@ -6,6 +6,7 @@
     reason = "what is not as expected ends the test"
 )]
 
+mod chaos;
 mod config;
 mod daemon;
 mod docs;
