@@ -31,6 +31,7 @@ use crate::buffer::Chunk;
 use crate::buffer::DropCause;
 use crate::buffer::Outcome;
 use crate::buffer::Tally;
+use crate::clock;
 use crate::config;
 use crate::config::Overflow;
 use crate::journal;
@@ -49,6 +50,8 @@ pub(super) struct Backlog {
     /// What the process began with: it says where the spool is, or would be.
     pub(super) config: config::Logger,
     spool: OnceLock<Spool>,
+    /// When the process began.
+    begun: Instant,
     state: Mutex<State>,
 }
 
@@ -139,7 +142,7 @@ impl Backlog {
             state.shelve(stored);
         }
         let spool = spool.map_or_else(OnceLock::new, OnceLock::from);
-        Ok(Self { buffer, config, spool, state: Mutex::new(state) })
+        Ok(Self { buffer, config, spool, begun: clock::now(), state: Mutex::new(state) })
     }
 
     /// The spool, where there is one.
@@ -176,7 +179,10 @@ impl Backlog {
     /// The age of the oldest record that is not delivered.
     pub(super) fn oldest(&self, now: Instant) -> Option<Duration> {
         let stats = self.buffer.stats();
-        self.lock().ages.oldest(&stats, now)
+        let mut state = self.lock();
+        // What an earlier process left is as old as this one at least.
+        let inherited = (state.inherited > 0).then(|| now.saturating_duration_since(self.begun));
+        state.ages.oldest(&stats, now).max(inherited)
     }
 
     /// Takes the next chunk.

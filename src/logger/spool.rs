@@ -150,9 +150,13 @@ impl Spool {
     }
 
     /// The disk does not take lines.
-    fn complain(&self, error: &dyn fmt::Display) {
+    fn complain(&self, error: &journal::Error) {
+        let text = match error {
+            journal::Error::Full { limit } => format!("it is full: logger.spool_limit is {limit} bytes"),
+            other => other.to_string(),
+        };
         if let Some(count) = self.raise(Complaint::Spool) {
-            tracing::error!(target: TARGET, count, %error, "the log spool does not work: lines stay in memory");
+            tracing::error!(target: TARGET, count, error = text, "the log spool takes nothing: lines stay in memory");
         }
     }
 

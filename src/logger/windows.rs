@@ -181,7 +181,12 @@ impl Shipper {
             Err(error) if error.kind() != io::ErrorKind::TimedOut => {
                 Err(Setback::Send { error, kept: false })
             }
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) => {
+                // It lives, and hangs up on a record: pauses that grow would only hold up all others.
+                self.failures = 0;
+                Ok(())
+            }
+            Err(_) => Ok(()),
         }
     }
 
