@@ -41,7 +41,8 @@
 //!
 //! **How it stops.** [`Logger::shutdown`] tells the shipper to send what is left, with the usual tries, within a
 //! time, and again what is in doubt by then. What is left then is dropped and counted with the cause `exit`, and so
-//! is what comes later. A crash of the process loses what is queued.
+//! is what comes later. A crash of the process loses what is queued. With a spool, what is left goes to disk, and what
+//! is in doubt as well, and a crash costs at most the lines of `spool_interval`; see the module `doubt`.
 
 mod ages;
 mod backlog;
@@ -49,6 +50,7 @@ mod beats;
 mod complaints;
 mod datagram;
 mod dead_letters;
+mod doubt;
 mod flush;
 mod framing;
 mod io;

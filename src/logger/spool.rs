@@ -189,6 +189,40 @@ impl Backlog {
         }
     }
 
+    /// Puts copies of chunks on disk that the backlog knows nothing of; none when that is not possible, or not wanted.
+    pub(super) async fn copy(&self, chunks: Vec<Chunk>) -> Option<Vec<Position>> {
+        let spool = self.spool.as_ref().filter(|spool| spool.fills)?;
+        let _turn = spool.turn.lock().await;
+        let mut copies = Vec::with_capacity(chunks.len());
+        let mut rest = chunks.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |chunk: &&Chunk| {
+                bytes += chunk.bytes().len();
+                bytes <= BATCH_BYTES
+            };
+            let (batch, more) = rest.split_at(rest.iter().take_while(fits).count().max(1).min(rest.len()));
+            let frames = batch.iter().map(|chunk| (ORDERLY, encode(chunk))).collect();
+            match spool.journal.append_all(frames, Durability::Synced).await {
+                Ok(positions) => copies.extend(positions),
+                Err(error) => {
+                    spool.complain(&error);
+                    self.forget_copies(copies);
+                    return None;
+                }
+            }
+            rest = more;
+        }
+        Some(copies)
+    }
+
+    /// Takes copies off the disk.
+    pub(super) fn forget_copies(&self, copies: Vec<Position>) {
+        if let Some(spool) = self.spool.as_ref().filter(|_| !copies.is_empty()) {
+            spool.journal.acknowledge_all(copies);
+        }
+    }
+
     /// Some of what is not on disk, the oldest first.
     fn gather(&self, order: SpoolOrder) -> Vec<Part> {
         let mut state = self.lock();
