@@ -182,8 +182,8 @@ fn samples(read: Reader<'_>) -> Vec<(Action, u32)> {
         let parts = text.split_once("=1/");
         let number = parts.and_then(|(_, number)| number.parse().ok());
         let (Some((word, _)), Some(number @ 1..=SAMPLE_MAX)) = (parts, number) else {
-            let problem = format!("\"{text}\" is no sample");
-            read.wrong_at(place, key, problem, "write such as \"nginx_access=1/100\", at most 1/1000000");
+            let problem = format!("\"{text}\" is not ACTION=1/NUMBER, with a number from 1 to {SAMPLE_MAX}");
+            read.wrong_at(place, key, problem, "write such as \"nginx_access=1/100\"");
             continue;
         };
         match sampled_action(word) {
@@ -200,6 +200,7 @@ fn samples(read: Reader<'_>) -> Vec<(Action, u32)> {
 /// The action that may be sampled, or what is wrong with it.
 fn sampled_action(word: &str) -> Result<Action, (String, String)> {
     let known = || Action::ALL.iter().map(|action| action.as_str());
+    let gap = Action::LogGap.as_str();
     match Action::of(word) {
         Some(Action::LogGap) => {
             let problem = "\"log_gap\" tells of losses and is never left out".to_owned();
@@ -208,7 +209,9 @@ fn sampled_action(word: &str) -> Result<Action, (String, String)> {
         Some(action) => Ok(action),
         None => {
             let near = nearest(word, known()).map(|near| format!("did you mean \"{near}\"?"));
-            let all = || format!("there are {}", known().collect::<Vec<_>>().join(", "));
+            let all = || {
+                format!("there are {}", known().filter(|name| *name != gap).collect::<Vec<_>>().join(", "))
+            };
             Err((format!("\"{word}\" is no action"), near.unwrap_or_else(all)))
         }
     }

@@ -24,6 +24,7 @@ use super::syslog::Message;
 use crate::record;
 use crate::record::Level;
 use crate::record::Line;
+use crate::trail;
 use crate::trail::Action;
 use crate::trail::Batch;
 use crate::trail::Trail;
@@ -123,7 +124,9 @@ impl Intake {
                     level: known.flat_level.is_none().then(|| known.level.unwrap_or(Level::Info)),
                     received,
                 };
+                let hides = out.trail.hides_tokens();
                 let fate = |member: &Member| match member.meaning {
+                    Meaning::Token if hides => Fate::Hashed,
                     Meaning::Cut if object.value(member) == "true" => Fate::Cut,
                     Meaning::Cut | Meaning::Own => Fate::Renamed,
                     _ => Fate::Kept,
@@ -171,10 +174,12 @@ impl Intake {
             level: known.flat_level.filter(|raw| raw.starts_with('"')).is_none().then(|| message.level()),
             received,
         };
+        let hides = out.trail.hides_tokens();
         let fate = |member: &Member| match member.meaning {
             // nginx has no way to leave a member out: an empty text stands for what it does not know.
             _ if from_nginx && object.is_empty(member) => Fate::Left,
             Meaning::None => Fate::Kept,
+            Meaning::Token if hides => Fate::Hashed,
             Meaning::Cut if object.value(member) == "true" => Fate::Cut,
             meaning if collides(meaning, object.value(member), relayed) => Fate::Renamed,
             _ => Fate::Kept,
@@ -335,6 +340,8 @@ enum Fate {
     Renamed,
     /// It says nothing.
     Left,
+    /// It is secret: its hash goes into the record.
+    Hashed,
     /// It says that what it belongs to was cut before it came here.
     Cut,
 }
@@ -355,6 +362,10 @@ fn put(line: &mut Line<'_>, object: &Object<'_>, counts: &Tally, fate: impl Fn(&
         match fate(member) {
             Fate::Left => {}
             Fate::Cut => line.mark_cut(),
+            Fate::Hashed => match hashed(object.value(member)) {
+                Some(hash) => line.text(record::TOKEN, &hash),
+                None => line.foreign(&object.key(member), json::one_line(object.value(member), &mut scratch)),
+            },
             Fate::Renamed => {
                 renamed += 1;
                 let name = other_name(&object.key(member));
@@ -379,6 +390,12 @@ fn put(line: &mut Line<'_>, object: &Object<'_>, counts: &Tally, fate: impl Fn(&
     counts.fault(Fault::DuplicateKey, shadowed);
 }
 
+/// The hash of a token, as in our own records; what is no text, and the empty text, are nobody's token.
+fn hashed(value: &str) -> Option<String> {
+    let token: Cow<'_, str> = serde_json::from_str(value).ok()?;
+    (!token.is_empty()).then(|| trail::hashed(&token))
+}
+
 /// A name for a key that would collide.
 fn other_name(key: &str) -> String {
     if key.is_empty() {
@@ -393,7 +410,7 @@ fn other_name(key: &str) -> String {
 /// True when a member of a syslog body can not keep its name beside the fields that are ours.
 fn collides(meaning: Meaning, value: &str, head: Relayed) -> bool {
     match meaning {
-        Meaning::None | Meaning::Level | Meaning::Time => false,
+        Meaning::None | Meaning::Level | Meaning::Time | Meaning::Token => false,
         Meaning::Timestamp => head.at.is_some(),
         Meaning::Action => head.action.is_some(),
         Meaning::FlatLevel => head.level.is_some(),
@@ -515,6 +532,32 @@ mod tests {
             concat!(
                 r#"{"@timestamp":"2026-11-20T23:38:59.404Z","action":"nginx_access","log.level":"info","tag":"nginx","#,
                 r#""time":1795217939.404,"request_id":"ab","status":200}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn a_token_of_somebody_else_is_hashed_as_ours_are() {
+        check(
+            r#"<13>Nov 20 23:40:00 h app: {"token":"a\u0062c","a":1}"#,
+            concat!(
+                r#"{"@timestamp":"2026-11-20T23:39:00.123Z","action":"syslog","log.level":"info","tag":"app","#,
+                r#""syslog.facility":"user","syslog.severity":"notice","syslog.hostname":"h","#,
+                r#""token":"ba7816bf8f01cfea","a":1}"#
+            ),
+        );
+        check(
+            "{\"b\":1,\"token\":\"abc\",\"c\":2}",
+            concat!(
+                r#"{"@timestamp":"2026-11-20T23:39:00.123Z","action":"line","log.level":"info","#,
+                r#""b":1,"token":"ba7816bf8f01cfea","c":2}"#
+            ),
+        );
+        check(
+            "{\"token\":[1,\n2]}",
+            concat!(
+                r#"{"@timestamp":"2026-11-20T23:39:00.123Z","action":"line","log.level":"info","#,
+                r#""token":[1,2]}"#
             ),
         );
     }

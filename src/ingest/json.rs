@@ -51,6 +51,8 @@ pub(super) enum Meaning {
     Time,
     /// `log.truncated`: the mark of a record that was cut.
     Cut,
+    /// `token`: what somebody logs in with.
+    Token,
     /// What every record has of its own.
     Own,
     /// What a syslog header tells, or what Logstash takes for instructions to itself.
@@ -71,6 +73,7 @@ impl Meaning {
             "level" => Self::Level,
             "time" => Self::Time,
             "log.truncated" => Self::Cut,
+            "token" => Self::Token,
             "node" | "boot_id" | "log.sequence" | "event.id" => Self::Own,
             "tag" | "log.original" | "@metadata" => Self::Header,
             "event" | "log" | "nginx" | "syslog" | "gap" | "source" | "host" | "process" | "service"

@@ -159,16 +159,16 @@ impl Inbox {
         Ok(())
     }
 
-    /// Puts in a position that was acknowledged; nothing happens when the journal is closed.
+    /// Puts in positions that were acknowledged; nothing happens when the journal is closed.
     pub(super) fn acknowledge(&self, positions: impl Iterator<Item = Position>) {
-        let Ok(mut state) = self.open() else { return };
-        let ranges = &mut state.round.acknowledged;
+        // The iterator is not ours, so it does not run under the lock.
+        let mut ranges = Vec::new();
         for position in positions {
-            let number = position.sequence();
-            match ranges.last_mut() {
-                Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
-                _ => ranges.push((number, number)),
-            }
+            join(&mut ranges, (position.sequence(), position.sequence()));
+        }
+        let Ok(mut state) = self.open() else { return };
+        for range in ranges {
+            join(&mut state.round.acknowledged, range);
         }
         self.ring(&state);
     }
@@ -248,5 +248,13 @@ impl Round {
 
     const fn is_only_appends(&self) -> bool {
         self.questions.is_empty() && self.acknowledged.is_empty() && !self.is_last
+    }
+}
+
+/// Puts a range behind others, as part of the last one when it goes on from there.
+fn join(ranges: &mut Vec<(u64, u64)>, (first, last): (u64, u64)) {
+    match ranges.last_mut() {
+        Some((_, end)) if end.checked_add(1) == Some(first) => *end = last,
+        _ => ranges.push((first, last)),
     }
 }

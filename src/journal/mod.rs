@@ -24,7 +24,8 @@
 //! **Acknowledging.** Everything below the lowest unacknowledged frame is forgotten: the cursor is written, unsynced,
 //! whenever it moves, and a segment without unacknowledged frames is deleted. What is acknowledged above the cursor
 //! is known in memory only: after a crash those frames come again. After a power failure the cursor may be old as
-//! well: frames come again, and are never lost.
+//! well: frames come again, and are never lost. Numbers of frames that were never synced may then be given again,
+//! unless they were acknowledged.
 //!
 //! **Damage.** Header and body of a frame have a CRC each, and the CRC of a header begins with a salt that only its
 //! segment has, so no payload can pose as a frame. A length is believed only when its header is whole. A torn or
@@ -38,7 +39,7 @@
 //! leave less than `headroom_bytes` on the file system, or finds the disk full, with [`Error::NoSpace`]: nothing of it
 //! stays, and a later one may succeed. A frame on disk is [`FRAME_OVERHEAD`] bytes longer than its payload; an
 //! unacknowledged frame takes 16 bytes of memory (at most 32 while the index grows). The inbox holds [`Queue`] bytes;
-//! beyond them appends wait in the order of asking.
+//! beyond them appends wait in the order of asking. With `Written` alone, up to 8 full segments are unsynced.
 //!
 //! **When the disk errs.** After a failed fdatasync nobody knows what the disk has. The journal is poisoned: every
 //! append is refused with the first cause until it is opened anew; reading and acknowledging go on.
@@ -171,6 +172,8 @@ pub struct Recovery {
     pub skipped_bytes: u64,
     /// Bytes at the end that held no whole frame and were cut off: what a crash interrupts.
     pub torn_bytes: u64,
+    /// Bytes that the disk could not read. Nothing is cut in such a segment; the next open may read more.
+    pub unreadable_bytes: u64,
     /// Segments in which nothing was found, and where they are now.
     pub set_aside: Vec<PathBuf>,
     /// True when the cursor could not be read: acknowledged frames that are still there come again.
@@ -181,7 +184,7 @@ impl Recovery {
     /// True when there was damage beyond what the death of a process leaves.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        self.skipped_bytes > 0 || self.cursor_lost || !self.set_aside.is_empty()
+        self.skipped_bytes > 0 || self.unreadable_bytes > 0 || self.cursor_lost || !self.set_aside.is_empty()
     }
 }
 

@@ -82,6 +82,11 @@ impl<F: FileExt> Walk<F> {
         Ok(if is_whole { Step::Frame(offset, header) } else { Step::Rotten(header) })
     }
 
+    /// Bytes that the disk could not read so far.
+    pub(super) const fn unreadable(&self) -> u64 {
+        self.window.unreadable()
+    }
+
     /// The payload of a frame that [`Self::step`] found.
     pub(super) fn payload(&mut self, offset: u64, header: Header) -> io::Result<Option<Vec<u8>>> {
         let mut body = Vec::with_capacity(header.length as usize + frame::TRAILER);

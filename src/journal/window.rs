@@ -22,17 +22,24 @@ pub(super) struct Window<F> {
     filled: usize,
     /// Bytes of the file when it was opened; what is appended later is not seen.
     length: u64,
+    /// Bytes that were seen as zeros because the disk could not read them.
+    unreadable: u64,
 }
 
 impl<F: FileExt> Window<F> {
     /// A window onto the first `length` bytes of `file`.
     pub(super) const fn new(file: F, length: u64) -> Self {
-        Self { file, buffer: Vec::new(), start: 0, filled: 0, length }
+        Self { file, buffer: Vec::new(), start: 0, filled: 0, length, unreadable: 0 }
     }
 
     /// Bytes of the file.
     pub(super) const fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Bytes that the disk could not read so far; a block that was tried twice counts twice.
+    pub(super) const fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// The bytes from `offset` on: at least `need` unless the file ends before, and at most [`LARGE`] of them.
@@ -64,7 +71,11 @@ impl<F: FileExt> Window<F> {
                 Ok(0) => break,
                 Ok(read) => self.filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_bad_block(&error) => self.filled += read_block(&self.file, target, at),
+                Err(error) if is_bad_block(&error) => {
+                    let (filled, unreadable) = read_block(&self.file, target, at);
+                    self.filled += filled;
+                    self.unreadable += unreadable;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -72,22 +83,24 @@ impl<F: FileExt> Window<F> {
     }
 }
 
-/// Reads what is left of the block at `at`, or zeros in its place.
-fn read_block<F: FileExt>(file: &F, target: &mut [u8], at: u64) -> usize {
+/// Reads what is left of the block at `at`, or zeros in its place: how much, and how much of it is unreadable.
+fn read_block<F: FileExt>(file: &F, target: &mut [u8], at: u64) -> (usize, u64) {
     let rest = SMALL - usize::try_from(at % SMALL as u64).unwrap_or(0);
     let size = rest.min(target.len());
-    let Some(block) = target.get_mut(..size) else { return 0 };
+    let Some(block) = target.get_mut(..size) else { return (0, 0) };
     match file.read_at(block, at) {
-        Ok(read) if read > 0 => read,
+        Ok(read) if read > 0 => (read, 0),
         _ => {
             block.fill(0);
-            size
+            (size, size as u64)
         }
     }
 }
 
 fn is_bad_block(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+    use rustix::io::Errno;
+    let codes = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA];
+    error.raw_os_error().is_some_and(|code| codes.iter().any(|bad| bad.raw_os_error() == code))
 }
 
 #[cfg(test)]
@@ -137,6 +150,8 @@ mod tests {
         let mut window = Window::new(Bad { bytes, from: 4096, until: 8192 }, 20_000);
         let seen = window.at(0, 20_000).unwrap();
         assert_eq!(seen.len(), 20_000);
+        let seen = seen.to_vec();
+        assert_eq!(window.unreadable(), 4096);
         let zeros = |(at, byte): (usize, &u8)| (*byte == 0) == (4096..8192).contains(&at);
         assert!(seen.iter().enumerate().all(zeros));
     }

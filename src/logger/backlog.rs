@@ -14,12 +14,14 @@
 //! **When the disk errs or is full**, records stay in memory, the buffer's limits count, and that is told. A frame
 //! that turns out rotten is dropped with the cause `rotten`.
 //!
-//! **Stop.** What is on disk stays there for the next process. What is not is dropped with the cause `exit`.
+//! **Stop.** What could not be sent by then is put on disk for the next process, also where nothing goes to disk
+//! otherwise. Without a place for it, or when the disk does not take it, it is dropped with the cause `exit`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
@@ -29,6 +31,9 @@ use crate::buffer::Chunk;
 use crate::buffer::DropCause;
 use crate::buffer::Outcome;
 use crate::buffer::Tally;
+use crate::config;
+use crate::config::Overflow;
+use crate::journal;
 use crate::journal::Position;
 use crate::logger::ages::Ages;
 use crate::logger::spool::Spool;
@@ -41,7 +46,9 @@ pub(super) struct Ticket(u64);
 #[derive(Debug)]
 pub(super) struct Backlog {
     pub(super) buffer: Arc<Buffer>,
-    pub(super) spool: Option<Spool>,
+    /// What the process began with: it says where the spool is, or would be.
+    pub(super) config: config::Logger,
+    spool: OnceLock<Spool>,
     state: Mutex<State>,
 }
 
@@ -120,13 +127,34 @@ enum Next {
 }
 
 impl Backlog {
-    pub(super) fn new(buffer: Arc<Buffer>, spool: Option<Spool>, inherited: Vec<Stored>) -> Self {
+    /// A backlog that begins with what an earlier process left on disk.
+    ///
+    /// # Errors
+    /// When the spool is wanted and can not be used.
+    pub(super) fn new(buffer: Arc<Buffer>, config: config::Logger) -> Result<Self, journal::Error> {
+        let (spool, inherited) = Spool::open(&config, config.overflow == Overflow::Spool)?.unzip();
         let mut state = State::default();
-        for stored in inherited {
+        for stored in inherited.into_iter().flatten() {
             state.inherited += u64::from(stored.length);
             state.shelve(stored);
         }
-        Self { buffer, spool, state: Mutex::new(state) }
+        let spool = spool.map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Self { buffer, config, spool, state: Mutex::new(state) })
+    }
+
+    /// The spool, where there is one.
+    pub(super) fn spool(&self) -> Option<&Spool> {
+        self.spool.get()
+    }
+
+    /// The spool; made for the end of the process where there was none.
+    pub(super) fn spool_for_the_end(&self) -> Result<Option<&Spool>, journal::Error> {
+        if self.spool.get().is_none()
+            && let Some((spool, _)) = Spool::open(&self.config, true)?
+        {
+            return Ok(Some(self.spool.get_or_init(|| spool)));
+        }
+        Ok(self.spool.get())
     }
 
     /// Starts a flush: at least the bytes that it has to get rid of.
@@ -159,7 +187,7 @@ impl Backlog {
             match self.pick()? {
                 Next::Memory(chunk, ticket) => return Some((chunk, ticket)),
                 Next::Disk(stored) => {
-                    let spool = self.spool.as_ref()?;
+                    let spool = self.spool()?;
                     match spool.load(stored.position).await {
                         Some(chunk) => return Some(self.take_up(stored, chunk)),
                         None => self.lose(stored),
@@ -188,7 +216,7 @@ impl Backlog {
             None => self.buffer.release(outcome, tally),
         }
         drop(state);
-        if let (true, Some(position), Some(spool)) = (gone, position, &self.spool) {
+        if let (true, Some(position), Some(spool)) = (gone, position, self.spool()) {
             spool.acknowledge(position);
         }
     }
@@ -257,7 +285,7 @@ impl Backlog {
             }
         }
         drop(state);
-        if let Some(spool) = &self.spool {
+        if let Some(spool) = self.spool() {
             spool.acknowledge(stored.position);
         }
     }

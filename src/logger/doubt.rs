@@ -2,8 +2,9 @@
 //!
 //! A line that the kernel took has been settled: neither the buffer nor the spool knows it any more, only the tail
 //! does, in memory. When a connection ends in doubt and the next one can not be had, a spool that fills takes a copy
-//! of what is due, so that a stop or a crash meanwhile costs none of it. When all of it was sent again the copies are
-//! acknowledged; the next process finds those that were not, and sends them like everything else in the spool.
+//! of what is due, so that a crash meanwhile costs none of it; at the end of the process one is made where there is
+//! none. When all of it was sent again the copies are acknowledged; the next process finds those that were not, and
+//! sends them like everything else in the spool.
 //!
 //! Until the copy is written, between the death and the first connection that fails, a crash loses what is in doubt.
 
@@ -25,14 +26,15 @@ impl Shipper {
         self.doubt.grown |= self.tail.owes();
     }
 
-    /// Puts on disk what is due to be sent again; true when a crash costs nothing of it.
+    /// Puts on disk what is due to be sent again, for the next process whatever happens to records otherwise; true when
+    /// all of it is there.
     ///
     /// A dropped future loses nothing; what was being written may come twice.
-    pub(super) async fn secure_doubt(&mut self) -> bool {
+    pub(super) async fn secure_doubt(&mut self, at_the_end: bool) -> bool {
         if !self.doubt.grown || !self.tail.owes() {
             return true;
         }
-        let Some(copies) = self.backlog.copy(self.tail.due_again()).await else { return false };
+        let Some(copies) = self.backlog.copy(self.tail.due_again(), at_the_end).await else { return false };
         self.doubt.grown = false;
         let former = std::mem::replace(&mut self.doubt.copies, copies);
         self.backlog.forget_copies(former);

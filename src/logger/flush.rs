@@ -75,7 +75,7 @@ impl Shipper {
                         break Some(text);
                     }
                     if matches!(setback, Setback::Connect(_)) {
-                        self.secure_doubt().await;
+                        self.secure_doubt(false).await;
                     }
                     self.pause(Rank::Urgent).await;
                 }

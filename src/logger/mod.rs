@@ -1,15 +1,14 @@
-//! The logger: finished records in, one long-lived connection to the log server out.
+//! The logger: finished records in, one long-lived connection to a log server out.
 //!
 //! It is the successor of lua-resty-logger-socket, with its keys, its rules for flushing and dropping and its error
-//! texts, and without its faults. A record is any run of bytes; nothing is put between records and nothing is
-//! changed in them, so a line ends with a newline because whoever wrote it put one there. What a record says is
-//! the business of others, and so is keeping records on disk.
+//! texts, and without its faults. A record is any run of bytes; nothing is changed in it, so a line ends with a newline
+//! because whoever wrote it put one there. What a record says is the business of others.
 //!
 //! ```text
-//! log() ──> Buffer ──chunks──> Shipper ──> Transport: tcp | unix, plain or TLS; udp | unixgram
-//!                              │ ^
-//!     sent last on a stream    v │ first on the next stream
-//!                              Tail
+//! log() ──> Buffer ──chunks──> Backlog ──> Shipper ──> Transport: stream | datagrams | windows that are acknowledged
+//!                              │    ^        │ ^
+//!        too old, too many     v    │        v │  sent last on a stream, first on the next
+//!                              Spool: journal  Tail
 //! flush(), reload(), shutdown() ──orders──> Shipper ──report──> stats(), last_error()
 //! ```
 //!
@@ -19,30 +18,44 @@
 //! until a chunk is full, so that a busy time makes few writes and few wakes.
 //!
 //! **When it fails.** A flush is one try and `max_retry_times` more, with growing, scattered pauses between
-//! `retry_interval` and `retry_max_interval`; `timeout` bounds lookup, connect, handshake and each wait for a write.
-//! After the last try nothing is discarded: the error is kept for [`Logger::last_error`], and the shipper rests for
-//! one more pause before anything starts the next flush. Only `drop_limit` makes records go, the newest first. A
-//! kept connection that died since the last flush is replaced without costing a try. A connection that dies again
-//! and again after one flush is opened with the same pauses, because it may swallow what it is fed.
+//! `retry_interval` and `retry_max_interval`; `timeout` bounds lookup, connect, handshake and each wait for a write. A
+//! try goes through all targets; one that failed lately comes last for a while (`targets`). After the last try nothing
+//! is discarded: the error is kept for [`Logger::last_error`], and the shipper rests for one more pause before anything
+//! starts the next flush. A kept connection that died since the last flush is replaced without costing a try. A
+//! connection that dies again and again after one flush is opened with the same pauses, because it may swallow what it
+//! is fed. One that is older than `max_connection_age` is replaced between two records.
 //!
-//! **What is sent twice or not at all.** A record is counted as sent when the kernel took its last byte: there is no
-//! acknowledgement. What the kernel did not take is certainly not delivered, and goes on where it was, a cut record
-//! from its start; the receiver of the old stream sees a cut last line. What the kernel took may be anywhere up to
-//! the log server's hands. So when a stream ends in doubt, the next one begins with the last `replay_tail` bytes of
-//! it, without waiting for a new record to come: a death costs duplicates, counted as resent and not as sent, instead
-//! of lines. The module `tail` says which ends leave doubt and what is too old. Lost without notice is what goes
-//! beyond that: what a dying log server had not used before the last `replay_tail` bytes, and what one had not used
-//! whose connection ended in good order, by us or idle. Without a tail, with TLS up to one chunk (64 KiB) may arrive
-//! twice. A datagram is one record and is never sent again; one that is too large is dropped with the cause `datagram`.
+//! **What is sent twice or not at all.** With `format = "beats"` a record counts as sent when the log server
+//! acknowledged it. Up to eight windows of one chunk each are under way; what was not acknowledged when a connection ends
+//! is sent again, and nothing else. So no death of a log server costs a record, and each costs at most those windows in
+//! duplicates. A record on which it hangs up again and again is found by halving windows (`suspicion`) and put among
+//! the [`DeadLetters`].
 //!
-//! **Limits.** Queued bytes: `drop_limit`. Sent bytes that are kept: `replay_tail`, in up to twice that memory. The
-//! kernel's send buffer on TCP: 256 KiB. Wishes: one of a kind. Its own complaints go to the tracing target
-//! `pillion::logger`, at most one line per cause in ten seconds; they must not be fed back into it.
+//! Elsewhere there is no acknowledgement, and a record counts as sent when the kernel took its last byte. What the kernel
+//! did not take is certainly not delivered, and goes on where it was, a cut record from its start; the receiver of the
+//! old stream sees a cut last line. What the kernel took may be anywhere up to the log server's hands. So when a stream
+//! ends in doubt, the next one begins with the last `replay_tail` bytes of it, without waiting for a new record to come:
+//! a death costs duplicates, counted as resent and not as sent, instead of lines. The module `tail` says which ends
+//! leave doubt and what is too old. Lost without notice is what goes beyond that: what a dying log server had not used
+//! before the last `replay_tail` bytes, and what one had not used whose connection ended in good order, by us or idle.
+//! Without a tail, with TLS up to one chunk (64 KiB) may arrive twice. A datagram is one record and is never sent again;
+//! one that is too large is dropped with the cause `datagram`.
+//!
+//! **When the log server stays away.** Records wait in memory up to `drop_limit`; then the newest go, or with
+//! `overflow = "drop_oldest"` the oldest. With `overflow = "spool"` whatever was not delivered within `spool_interval`, or
+//! fills half of the memory, is written to a journal and synced, what the shipper holds included, and comes back in
+//! order, also in the next process. A disk that is full or errs leaves records in memory, and that is told.
+//!
+//! **Limits.** Queued bytes: `drop_limit`. In the shipper's hands and on disk at once: the windows under way. On disk:
+//! `spool_limit`, and 40 bytes of memory for each chunk there. Sent bytes that are kept: `replay_tail`, in up to twice
+//! that memory. The kernel's send buffer on TCP: 256 KiB. Wishes: one of a kind. Its own complaints go to the tracing
+//! target `pillion::logger`, at most one line per cause in ten seconds; they must not be fed back into it.
 //!
 //! **How it stops.** [`Logger::shutdown`] tells the shipper to send what is left, with the usual tries, within a
-//! time, and again what is in doubt by then. What is left then is dropped and counted with the cause `exit`, and so
-//! is what comes later. A crash of the process loses what is queued. With a spool, what is left goes to disk, and what
-//! is in doubt as well, and a crash costs at most the lines of `spool_interval`; see the module `doubt`.
+//! time, and again what is in doubt by then. What is left then, and what is in doubt, is put on disk for the next
+//! process, whatever `overflow` says; where that can not be, it is dropped and counted with the cause `exit`, and so is
+//! what comes later. A crash of the process loses what is queued: with a spool, the records of at most one
+//! `spool_interval`, and what is in doubt is on disk as soon as no log server can be had (`doubt`).
 
 mod ages;
 mod backlog;
@@ -166,9 +179,8 @@ pub fn build(
 ) -> Result<(Logger, Shipper), Error> {
     let settings = Settings::new(config)?;
     buffer.set_limits(settings::limits(config));
-    buffer.set_policy(settings::policy(config));
-    let (spool, inherited) = Spool::open(config)?.unzip();
-    let backlog = Backlog::new(Arc::clone(&buffer), spool, inherited.unwrap_or_default());
+    buffer.set_policy(settings::policy(config.shed_limit, config.overflow));
+    let backlog = Backlog::new(Arc::clone(&buffer), config.clone())?;
     let dead_letters = config.data_dir.as_ref();
     let dead_letters = dead_letters.map(|directory| DeadLetters::new(directory, config.dead_letter_limit));
     let backlog = Arc::new(backlog);
@@ -207,7 +219,7 @@ impl Logger {
             records: self.buffer.stats(),
             shipper: self.report.stats(),
             oldest: self.backlog.oldest(clock::now()),
-            spool: self.backlog.spool.as_ref().map(Spool::stats),
+            spool: self.backlog.spool().map(Spool::stats),
         }
     }
 
@@ -257,7 +269,7 @@ impl Logger {
     pub fn reload(&self, config: &config::Logger) -> Result<(), Error> {
         let settings = Settings::new(config)?;
         self.buffer.set_limits(settings::limits(config));
-        self.buffer.set_policy(settings::policy(config));
+        self.buffer.set_policy(settings::policy(config.shed_limit, self.backlog.config.overflow));
         self.orders.reload(Box::new(settings));
         Ok(())
     }

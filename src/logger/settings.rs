@@ -110,8 +110,8 @@ impl fmt::Display for Destination {
 }
 
 /// What goes first when not all can be kept.
-pub(super) fn policy(config: &Logger) -> Policy {
-    Policy { shed_limit: config.shed_limit, evict: config.overflow == Overflow::DropOldest }
+pub(super) fn policy(shed_limit: Option<usize>, overflow: Overflow) -> Policy {
+    Policy { shed_limit, evict: overflow == Overflow::DropOldest }
 }
 
 /// The limits that the buffer works by.

@@ -52,17 +52,20 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool and says what an earlier process left in it, the oldest first; none when it is not wanted
-    /// and nothing was left.
+    /// Opens the spool and says what an earlier process left in it, the oldest first; none when it is not `wanted` and
+    /// nothing was left.
     ///
     /// # Errors
     /// When the directory can not be used.
-    pub(super) fn open(config: &config::Logger) -> Result<Option<(Self, Vec<Stored>)>, journal::Error> {
+    pub(super) fn open(
+        config: &config::Logger,
+        wanted: bool,
+    ) -> Result<Option<(Self, Vec<Stored>)>, journal::Error> {
         let Some(directory) = config.data_dir.as_ref().map(|directory| directory.join(SPOOL)) else {
             return Ok(None);
         };
         let fills = config.overflow == Overflow::Spool;
-        if !fills && !directory.exists() {
+        if !wanted && !directory.exists() {
             return Ok(None);
         }
         let options = journal::Options {
@@ -79,7 +82,7 @@ impl Spool {
                 Stored { position: meta.position, length: meta.length, urgent, tally: None }
             })
             .collect();
-        if !fills && inherited.is_empty() {
+        if !wanted && inherited.is_empty() {
             return Ok(None);
         }
         let journal = journal::spawn(journal, "log spool", journal::Queue::default())
@@ -171,7 +174,25 @@ impl Backlog {
     ///
     /// A dropped future loses nothing; what was being written may be written once more.
     pub(super) async fn spill(&self) -> bool {
-        let Some(spool) = self.spool.as_ref().filter(|spool| spool.fills) else { return false };
+        match self.spool().filter(|spool| spool.fills) {
+            Some(spool) => self.write_to(spool).await,
+            None => false,
+        }
+    }
+
+    /// Does the same at the end of the process, for the next one, whatever happens to records otherwise.
+    pub(super) async fn save(&self) {
+        if !self.buffer.stats().queued.is_zero()
+            && let Some(spool) = self.last_resort()
+        {
+            self.write_to(spool).await;
+        }
+        if let Some(spool) = self.spool() {
+            spool.close().await;
+        }
+    }
+
+    async fn write_to(&self, spool: &Spool) -> bool {
         let _turn = spool.turn.lock().await;
         loop {
             let batch = self.gather(spool.settings.order);
@@ -189,9 +210,18 @@ impl Backlog {
         }
     }
 
-    /// Puts copies of chunks on disk that the backlog knows nothing of; none when that is not possible, or not wanted.
-    pub(super) async fn copy(&self, chunks: Vec<Chunk>) -> Option<Vec<Position>> {
-        let spool = self.spool.as_ref().filter(|spool| spool.fills)?;
+    /// The spool at the end of the process.
+    fn last_resort(&self) -> Option<&Spool> {
+        self.spool_for_the_end().unwrap_or_else(|error| {
+            tracing::error!(target: TARGET, %error, "the log spool can not be opened for the last lines");
+            None
+        })
+    }
+
+    /// Puts copies of chunks on disk that the backlog knows nothing of; none when that is not possible, or not wanted
+    /// before the end of the process.
+    pub(super) async fn copy(&self, chunks: Vec<Chunk>, at_the_end: bool) -> Option<Vec<Position>> {
+        let spool = if at_the_end { self.last_resort() } else { self.spool().filter(|spool| spool.fills) }?;
         let _turn = spool.turn.lock().await;
         let mut copies = Vec::with_capacity(chunks.len());
         let mut rest = chunks.as_slice();
@@ -218,7 +248,7 @@ impl Backlog {
 
     /// Takes copies off the disk.
     pub(super) fn forget_copies(&self, copies: Vec<Position>) {
-        if let Some(spool) = self.spool.as_ref().filter(|_| !copies.is_empty()) {
+        if let Some(spool) = self.spool().filter(|_| !copies.is_empty()) {
             spool.journal.acknowledge_all(copies);
         }
     }

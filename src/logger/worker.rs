@@ -211,14 +211,18 @@ impl Shipper {
             // Who took nothing for so long may never read what it was sent.
             self.lose_line(Ending::Broken);
         }
-        if !self.secure_doubt().await {
+        if !self.secure_doubt(true).await {
             self.tell_owed();
         }
         self.buffer.shut();
-        self.backlog.spill().await;
+        self.backlog.save().await;
         let dropped = self.backlog.abandon() + self.buffer.close();
-        if let Some(spool) = &self.backlog.spool {
-            spool.close().await;
+        let saved = self.buffer.stats().spooled.records;
+        if saved > 0 {
+            tracing::warn!(
+                target: TARGET, lines = saved,
+                "log lines could not be sent before the end: they are in the spool, for the next start"
+            );
         }
         if !dropped.is_zero() {
             tracing::error!(

@@ -114,7 +114,6 @@ impl Outcome {
         match (self.mode.spools(), self.mode.acknowledges(), self.fault) {
             (true, ..) if self.fault.kills_pillion() => Some(scale.kill_bound()),
             (true, ..) => Some(0),
-            (false, true, Fault::AwayAndTerminated) => None,
             (false, true, _) if !self.fault.kills_pillion() => Some(0),
             _ => None,
         }

@@ -10,12 +10,20 @@ use std::time::Duration;
 
 use pillion::config;
 use pillion::config::AuthMode;
+use pillion::config::Beats;
 use pillion::config::Config;
 use pillion::config::File;
+use pillion::config::Format;
 use pillion::config::Loaded;
 use pillion::config::Mistake;
+use pillion::config::Overflow;
 use pillion::config::Sources;
+use pillion::config::Spool;
+use pillion::config::SpoolOrder;
+use pillion::config::Syslog;
+use pillion::config::SyslogDialect;
 use pillion::config::Target;
+use pillion::config::TargetOrder;
 use proptest::prelude::Just;
 use proptest::prelude::ProptestConfig;
 use proptest::prelude::any;
@@ -67,7 +75,7 @@ fn every_mistake_gets_its_message() {
         let expected = name.replace(".toml", ".txt");
         assert_eq!(lines(&said), texts.get(&expected).map_or("", String::as_str), "{name} and {expected}");
     }
-    assert_eq!(files.len(), 48);
+    assert_eq!(files.len(), 64);
     assert_eq!(texts.len(), 2 * files.len(), "each has its messages beside it");
 }
 
@@ -81,7 +89,7 @@ fn every_valid_file_is_accepted_with_its_notices() {
         let expected = texts.get(&expected).cloned().unwrap_or_default();
         assert_eq!(notices.map(|notices| lines(&notices)), Ok(expected), "{name}");
     }
-    assert_eq!(files.len(), 5);
+    assert_eq!(files.len(), 11);
 }
 
 #[test]
@@ -248,6 +256,58 @@ fn the_target_is_a_path_if_there_is_one() {
     assert_eq!(target("path = \"/run/a\""), Target::Unix(PathBuf::from("/run/a")));
     assert_eq!(target("path = \"/run/a\"\nsock_type = \"udp\""), Target::Unixgram(PathBuf::from("/run/a")));
     assert_eq!(target("path = \"/run/a\"\nhost = \"\"\nport = 7"), Target::Unix(PathBuf::from("/run/a")));
+}
+
+#[test]
+fn targets_take_the_place_of_the_target_and_need_no_host() {
+    let text = "[logger]\nhost = \"\"\ntargets = [\"tcp:a:1\", \"unix:/run/b\"]";
+    let logger = valid(text).logger;
+    assert!(matches!(logger.target, Target::Tcp(address) if address.to_string() == "a:1"));
+    assert_eq!(logger.alternatives, [Target::Unix(PathBuf::from("/run/b"))]);
+    assert_eq!((logger.target_order, logger.max_connection_age), (TargetOrder::Failover, None));
+}
+
+#[test]
+fn balanced_targets_take_turns_unless_that_is_off() {
+    let age = |text: &str| {
+        let text =
+            format!("[logger]\ntargets = [\"tcp:a:1\", \"tcp:b:1\"]\ntarget_order = \"balanced\"\n{text}");
+        valid(&text).logger.max_connection_age
+    };
+    assert_eq!(age(""), Some(Duration::from_secs(300)));
+    assert_eq!(age("max_connection_age = 7"), Some(Duration::from_secs(7)));
+    assert_eq!(age("max_connection_age = \"off\""), None);
+}
+
+#[test]
+fn each_format_takes_its_own_keys() {
+    let format = |text: &str| valid(&format!("node = \"n\"\n[logger]\n{text}")).logger.format;
+    assert_eq!(format(""), Format::Ndjson);
+    let beats = Beats { compression: 3, ack_timeout: Duration::from_secs(60) };
+    assert_eq!(format("format = \"beats\"\ncompression = 3\nack_timeout = 60"), Format::Beats(beats));
+    let syslog = Syslog {
+        dialect: SyslogDialect::Rfc5424,
+        facility: 3,
+        host: "n".to_owned(),
+        tag: "edge".to_owned(),
+        octet_counting: true,
+    };
+    let text =
+        "format = \"syslog5424\"\nsyslog_facility = \"daemon\"\nsyslog_tag = \"edge\"\noctet_counting = true";
+    assert_eq!(format(text), Format::Syslog(syslog));
+}
+
+#[test]
+fn what_happens_to_lines_that_do_not_fit_is_a_choice() {
+    let logger = |text: &str| valid(&format!("[logger]\n{text}")).logger;
+    assert_eq!(logger("").overflow, Overflow::DropNewest);
+    assert_eq!((logger("").shed_limit, logger("").ready_max_age), (None, Some(Duration::from_secs(300))));
+    assert_eq!(logger("overflow = \"drop_oldest\"").overflow, Overflow::DropOldest);
+    let spools = logger("overflow = \"spool\"\nspool_limit = \"16MiB\"\nspool_order = \"errors_first\"");
+    let spool = Spool { limit: 16 << 20, interval: Duration::from_secs(2), order: SpoolOrder::ErrorsFirst };
+    assert_eq!((spools.overflow, spools.spool), (Overflow::Spool, spool));
+    let off = logger("shed_limit = \"1MiB\"\nready_max_age = \"off\"");
+    assert_eq!((off.shed_limit, off.ready_max_age), (Some(1 << 20), None));
 }
 
 #[test]

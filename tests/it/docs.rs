@@ -5,8 +5,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use pillion::buffer::Buffer;
+use pillion::buffer::DropCause;
 use pillion::buffer::Limits;
+use pillion::config;
 use pillion::config::Dialect;
+use pillion::config::File;
+use pillion::config::Sources;
 use pillion::gateway::CloseReason;
 use pillion::metrics::ByAction;
 use pillion::metrics::ByDialect;
@@ -85,6 +89,49 @@ fn every_action_that_the_documents_name_exists() {
 }
 
 #[test]
+fn every_cause_of_a_drop_is_explained_and_no_other() {
+    let operations = shipped::text("docs/OPERATIONS.md");
+    let table = operations.split("| `cause` of a drop |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut causes = DropCause::ALL.map(DropCause::name).to_vec();
+    causes.sort_by_key(|cause| rows.iter().position(|row| row == cause));
+    assert_eq!(rows, causes);
+}
+
+#[test]
+fn every_configuration_in_the_manual_is_right() {
+    let operations = shipped::text("docs/OPERATIONS.md");
+    let mut seen = 0;
+    for block in operations.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        let file = Some(File { name: "OPERATIONS.md", text: block });
+        let loaded = config::load(&Sources { file, ..Sources::default() });
+        let notices = loaded.map(|loaded| loaded.notices);
+        assert!(matches!(&notices, Ok(notices) if notices.is_empty()), "{notices:?}: {block}");
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn every_link_within_the_manual_leads_to_a_heading() {
+    let operations = shipped::text("docs/OPERATIONS.md");
+    // As forges make them: lower case, blanks to hyphens, and nothing else but letters and digits.
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    let headings: Vec<String> =
+        operations.lines().filter_map(|line| line.split_once("# ")).map(|(_, text)| anchor(text)).collect();
+    let mut seen = 0;
+    for link in operations.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(headings.iter().any(|heading| heading == link), "#{link} is none of {headings:?}");
+        seen += 1;
+    }
+    assert!(seen >= 5, "only {seen} links");
+}
+
+#[test]
 fn every_close_code_is_in_the_protocol_document() {
     let why = String::new;
     let reasons = [
@@ -146,7 +193,7 @@ fn every_command_and_option_of_the_readme_exists() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 8);
     for path in readme.match_indices("](").filter_map(|(at, _)| readme[at + 2..].split(')').next()) {
         if !path.starts_with("http") {
             assert!(shipped::root().join(path).exists(), "the README links to {path}");

@@ -25,6 +25,7 @@ fn load(text: &str) -> Result<config::Logger, String> {
     }
 }
 
+/// What is wrong with a text, a line each.
 fn refused(text: &str) -> String {
     load(text).expect_err(text)
 }
@@ -72,6 +73,12 @@ fn sanity_20_each_wrong_type_or_range_is_refused_by_name() {
         ("ssl = \"1\"", "true or false is needed"),
         ("ssl_verify = 2", "true or false is needed"),
         ("sni_host = true", "text is needed"),
+        ("format = 3164", "write one of \"ndjson\", \"syslog3164\", \"syslog5424\", \"beats\""),
+        ("targets = 5170", "a list is needed"),
+        ("compression = \"x\"", "logger.compression"),
+        ("overflow = 1", "write one of \"drop_newest\", \"drop_oldest\", \"spool\""),
+        ("spool_limit = \"x\"", "logger.spool_limit"),
+        ("shed_limit = \"x\"", "logger.shed_limit"),
     ];
     let missing: Vec<String> = cases
         .iter()
@@ -80,6 +87,10 @@ fn sanity_20_each_wrong_type_or_range_is_refused_by_name() {
         .map(|(line, words, said)| format!("{line}: expected {words}, said {said}"))
         .collect();
     assert!(missing.is_empty(), "{}", missing.concat());
+    for (line, _) in cases {
+        let said = refused(&format!("[logger]\n{line}\n"));
+        assert_eq!(said.lines().count(), 1, "a mistake is told once: {said}");
+    }
 }
 
 #[test]

@@ -239,6 +239,25 @@ async fn what_a_dead_log_server_may_not_have_read_outlives_a_crash_and_leaves_th
 }
 
 #[tokio::test]
+async fn a_stop_keeps_lines_for_the_next_start_also_where_nothing_goes_to_disk_otherwise() {
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+        let folder = Folder::new();
+        let socket = folder.path("log.sock");
+        let settings = config::Logger { overflow, ..spooling(&folder, Target::Unix(socket.clone())) };
+        let running = start(&settings);
+        log(&running.logger, 0..500);
+        assert!(running.logger.shutdown(Duration::from_millis(10)).await.is_zero());
+        assert!(running.buffer.stats().balanced());
+        drop(running);
+        let running = start(&settings);
+        let mut server = LogServer::unix(&socket);
+        let seen = server.until(|seen| seen.lines() == 500).await;
+        assert_eq!(check_all(&seen.text(), 500), 0);
+        running.until("all sent", |stats| stats.sent.records == 500 && stats.spooled.is_zero()).await;
+    }
+}
+
+#[tokio::test]
 async fn errors_come_first_and_the_newest_of_them_before_all_where_that_is_wished() {
     let folder = Folder::new();
     let socket = folder.path("log.sock");

@@ -12,6 +12,8 @@ mod daemon;
 mod docs;
 mod gateway;
 mod ingest;
+mod journal;
+mod log_on_disk;
 mod log_server;
 mod log_server_killed;
 mod logger_beats;

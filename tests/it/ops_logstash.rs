@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use pillion::config;
+
 use crate::ops_elastic::fields;
 use crate::shipped;
 
@@ -28,7 +30,11 @@ const SINCE_8_8: &[(&str, &str)] = &[
 /// Options that stand in comments: they depend on the site, or Logstash 8.8 does not have them yet.
 const IN_COMMENTS: &[(&str, &str)] = &[
     ("beats", "ssl_enabled ssl_certificate ssl_key ssl_certificate_authorities ssl_client_authentication"),
-    ("tcp", "ssl_enabled ssl_certificate ssl_key ssl_client_authentication decode_size_limit_bytes"),
+    (
+        "tcp",
+        "ssl_enabled ssl_certificate ssl_key ssl_certificate_authorities ssl_client_authentication \
+         decode_size_limit_bytes",
+    ),
     ("elasticsearch", "api_key user password ssl_certificate_authorities"),
     ("opensearch", "user password cacert"),
 ];
@@ -258,7 +264,52 @@ fn what_stands_in_comments_would_be_right_too() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 17);
+    assert_eq!(seen, 18);
+}
+
+#[test]
+fn tls_in_comments_is_whole_and_mutual() {
+    for file in ["10-input-beats.conf", "10-input-tcp.conf"] {
+        let text = shipped::text(&format!("logstash/{file}"));
+        let without_comment_signs: String =
+            text.lines().map(|line| line.replacen("# ssl_", "ssl_", 1) + "\n").collect();
+        let mut reader = Reader { file, rest: &without_comment_signs };
+        assert_eq!(reader.word(), "input");
+        reader.expect("{");
+        let mut plugins = Vec::new();
+        reader.plugins(&mut plugins);
+        let settings: BTreeMap<&str, &Setting> =
+            plugins[0].settings.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let is = |name, value: &str| matches!(settings[name], Setting::Word(word) if word == value);
+        assert!(is("ssl_enabled", "true") && is("ssl_client_authentication", "required"), "{file}");
+        // A certificate can be demanded only with somebody who vouches for it.
+        assert!(matches!(settings["ssl_certificate_authorities"], Setting::List(list) if list.len() == 1));
+        for path in ["ssl_certificate", "ssl_key"] {
+            assert!(matches!(settings[path], Setting::Word(path) if path.starts_with('/')), "{file}: {path}");
+        }
+    }
+}
+
+#[test]
+fn each_input_says_which_lines_pillion_needs_for_it() {
+    for file in files().iter().filter(|file| file.starts_with("10-input-")) {
+        let text = shipped::text(&format!("logstash/{file}"));
+        let said = text.lines().find_map(|line| line.strip_prefix("# pillion:  [logger]  ")).unwrap();
+        let said = said.split("  (").next().unwrap().replace("  ", "\n");
+        let text = format!("[logger]\n{said}\n");
+        let source = config::File { name: file, text: &text };
+        let loaded = config::load(&config::Sources { file: Some(source), ..config::Sources::default() });
+        let loaded = loaded.unwrap_or_else(|mistakes| panic!("{file}: {mistakes:?}"));
+        assert!(loaded.notices.is_empty(), "{file}: {:?}", loaded.notices);
+        let port = read(file).iter().find_map(|(section, plugin)| {
+            let (_, port) = plugin.settings.iter().find(|(option, _)| option == "port")?;
+            (section == "input").then(|| format!("{port:?}"))
+        });
+        let (config::Target::Tcp(target) | config::Target::Udp(target)) = loaded.config.logger.target else {
+            panic!("{file}")
+        };
+        assert_eq!(port, Some(format!("Word(\"{}\")", target.port)), "{file}");
+    }
 }
 
 #[test]
@@ -347,7 +398,10 @@ fn every_pipeline_is_one_input_then_the_filter_then_an_output() {
             "pipeline.ecs_compatibility",
             "queue.type",
             "queue.max_bytes",
+            "queue.checkpoint.writes",
             "dead_letter_queue.enable",
+            "dead_letter_queue.storage_policy",
+            "dead_letter_queue.retain.age",
         ];
         assert!(known.contains(&key), "{key} is not a setting of a pipeline");
         assert!(pipelines.last_mut().unwrap().insert(key, value.trim_matches('"')).is_none(), "{key} twice");
@@ -376,6 +430,13 @@ fn every_pipeline_is_one_input_then_the_filter_then_an_output() {
     assert_eq!(unused, ["90-output-opensearch.conf"], "the one that replaces another");
     let beats = pipelines.iter().find(|pipeline| pipeline["path.config"].contains("beats")).unwrap();
     assert_eq!(beats["queue.type"], "persisted", "its acknowledgement is a promise");
+    // A queue that nobody acknowledges hides from pillion that Elasticsearch is slow; a datagram has no other place.
+    let tcp = pipelines.iter().find(|pipeline| pipeline["pipeline.id"] == "pillion-tcp").unwrap();
+    assert_eq!(tcp["queue.type"], "memory");
+    for pipeline in &pipelines {
+        assert_eq!(pipeline["dead_letter_queue.enable"], "true", "what the index refuses is not dropped");
+        assert_eq!(pipeline["queue.type"] == "persisted", pipeline.contains_key("queue.max_bytes"));
+    }
 }
 
 #[test]

@@ -93,6 +93,32 @@ fn systemd_waits_longer_than_the_program_needs() {
 }
 
 #[test]
+fn the_spool_fits_into_what_the_unit_allows() {
+    // A segment is larger than any sensible limit of this kind, and the signal of passing it kills.
+    for limiting in ["LimitFSIZE", "IOWriteBandwidthMax", "MemoryMax", "ReadOnlyPaths"] {
+        assert!(values(UNITS[0], limiting).is_empty(), "{limiting} stands in the way of the spool");
+    }
+    // What is left after the drain is written to disk; 10 MiB/s is a slow one.
+    let drain = shipped::duration(&shipped::default_of("shutdown_timeout"));
+    let waiting = shipped::bytes(&shipped::default_of("logger.drop_limit"));
+    let stop = shipped::duration(&value(UNITS[0], "TimeoutStopSec"));
+    assert!(stop >= drain + Duration::from_secs(waiting / (10 << 20)), "{stop:?}");
+    // The comments speak of these defaults.
+    let text = shipped::text("systemd/pillion.service");
+    for (key, said) in [
+        ("logger.spool_limit", "1 GiB"),
+        ("logger.dead_letter_limit", "16 MiB"),
+        ("logger.drop_limit", "64 MiB"),
+    ] {
+        assert_eq!(
+            shipped::default_of(key).trim_matches('"').replace("GiB", " GiB").replace("MiB", " MiB"),
+            said
+        );
+        assert!(text.contains(said), "{key}");
+    }
+}
+
+#[test]
 fn a_bad_configuration_is_final_and_everything_else_is_started_again() {
     assert_eq!(value("pillion.service", "RestartPreventExitStatus"), "64");
     assert_eq!(value("pillion.service", "Restart"), "on-failure");

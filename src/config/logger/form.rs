@@ -5,6 +5,7 @@ use crate::config::shipping::Beats;
 use crate::config::shipping::Format;
 use crate::config::shipping::Syslog;
 use crate::config::shipping::SyslogDialect;
+use crate::config::shipping::Target;
 use crate::units::Bare;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,7 +16,12 @@ enum Word {
 }
 
 /// The form and its parameters; parameters of other forms are checked as well, and said to be without effect.
-pub(super) fn format(read: Reader<'_>, node: &str, datagrams: bool) -> Format {
+pub(super) fn format<'a>(
+    read: Reader<'_>,
+    node: &str,
+    targets: impl Iterator<Item = &'a Target> + Clone,
+) -> Format {
+    let datagrams = targets.clone().any(Target::is_datagram);
     let words = [
         ("ndjson", Word::Ndjson),
         ("syslog3164", Word::Syslog(SyslogDialect::Rfc3164)),
@@ -25,7 +31,7 @@ pub(super) fn format(read: Reader<'_>, node: &str, datagrams: bool) -> Format {
     let word = read.word("logger.format", &words).unwrap_or(Word::Ndjson);
     let beats = beats(read, datagrams, word == Word::Beats);
     let syslog = syslog(read, node, datagrams, matches!(word, Word::Syslog(_)));
-    a_port_of_another_form(read, word);
+    a_port_of_another_form(read, word, targets);
     match word {
         Word::Ndjson => Format::Ndjson,
         Word::Syslog(dialect) => Format::Syslog(Syslog { dialect, ..syslog }),
@@ -41,7 +47,10 @@ fn beats(read: Reader<'_>, datagrams: bool, counts: bool) -> Beats {
         &["logger.format", "logger.sock_type", "logger.targets"],
         !(counts && datagrams),
         "\"beats\" needs a stream: datagrams are not acknowledged",
-        "write sock_type = \"tcp\", or another format",
+        match read.is_changed("logger.targets") {
+            true => "write tcp: targets, or another format",
+            false => "write sock_type = \"tcp\", or another format",
+        },
     );
     only_with(read, counts, &["logger.compression", "logger.ack_timeout"], "format is not \"beats\"");
     Beats { compression, ack_timeout }
@@ -53,8 +62,9 @@ fn syslog(read: Reader<'_>, node: &str, datagrams: bool, counts: bool) -> Syslog
     let tag = read.text("logger.syslog_tag");
     let is_tag = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if tag.is_empty() || tag.len() > TAG_MAX || !tag.chars().all(is_tag) {
-        let problem = format!("\"{tag}\" is no tag: 1 to {TAG_MAX} letters, digits, - and _ are");
-        read.wrong("logger.syslog_tag", problem, "the default is \"pillion\"");
+        let problem = format!("\"{tag}\" is no tag");
+        let remedy = format!("write 1 to {TAG_MAX} letters, digits, - and _; the default is \"pillion\"");
+        read.wrong("logger.syslog_tag", problem, remedy);
     }
     let octet_counting = read.switch("logger.octet_counting");
     read.relation(
@@ -77,20 +87,39 @@ fn only_with(read: Reader<'_>, counts: bool, keys: &[&str], why: &str) {
 }
 
 /// Ports by which receivers of another form are known.
-fn a_port_of_another_form(read: Reader<'_>, word: Word) {
-    let targets = read.texts("logger.targets");
-    let ends = |port: &str| match targets.is_empty() {
-        true => read.count("logger.port", i64::MIN..=i64::MAX).to_string() == port,
-        false => targets.iter().any(|(target, _)| target.ends_with(&format!(":{port}"))),
-    };
-    if word != Word::Beats && ends("5044") {
-        let text = "port 5044 is that of Logstash's beats input, which wants format = \"beats\"";
-        read.notice("logger.format", text);
-    }
-    if matches!(word, Word::Ndjson | Word::Beats) && ends("514") {
-        let text = "port 514 is that of syslog, which wants format = \"syslog3164\": Logstash's syslog input does not \
-                    read JSON without a header";
-        read.notice("logger.format", text);
+fn a_port_of_another_form<'a>(read: Reader<'_>, word: Word, targets: impl Iterator<Item = &'a Target>) {
+    let ports: Vec<u16> = targets
+        .filter_map(|target| match target {
+            Target::Tcp(address) | Target::Udp(address) => Some(address.port),
+            Target::Unix(_) | Target::Unixgram(_) => None,
+        })
+        .collect();
+    let keys = ["logger.format", "logger.targets", "logger.port"];
+    let key = keys.into_iter().find(|key| read.is_set(key)).unwrap_or("logger.port");
+    let is_syslog = matches!(word, Word::Syslog(_));
+    let is_older_syslog = word == Word::Syslog(SyslogDialect::Rfc3164);
+    for (port, fits, text) in [
+        (5044, word == Word::Beats, "is that of Logstash's beats input, which wants format = \"beats\""),
+        (
+            514,
+            is_syslog,
+            "is that of syslog, which wants format = \"syslog3164\": Logstash's syslog input does not read JSON \
+             without a header",
+        ),
+        (
+            3567,
+            is_older_syslog,
+            "is that of the syslog input in pillion's logstash folder, which reads format = \"syslog3164\" best",
+        ),
+        (
+            5170,
+            word == Word::Ndjson,
+            "is that of the tcp and udp inputs in pillion's logstash folder, which want format = \"ndjson\"",
+        ),
+    ] {
+        if !fits && ports.contains(&port) {
+            read.notice(key, &format!("port {port} {text}"));
+        }
     }
 }
 

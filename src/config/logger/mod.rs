@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::read::Reader;
 use super::read::SIZE_MAX;
+use super::shipping::Format;
 use super::shipping::Logger;
 use crate::units::Bare;
 
@@ -29,21 +30,23 @@ pub(super) fn logger(read: Reader<'_>, node: &str, data_dir: &Path) -> Logger {
     let retry_interval =
         read.duration("logger.retry_interval", Bare::Milliseconds, "would retry without a pause");
     let max_line = max_line(read, drop_limit);
-    let target = target::target(read);
-    let alternatives = target::alternatives(read);
-    let target = alternatives.first().cloned().unwrap_or(target);
-    let target_order = target::order(read);
+    let (target, alternatives) = target::targets(read);
+    let datagrams = target.is_datagram();
+    let target_order = target::order(read, &alternatives);
     let periodic_flush = periodic_flush(read);
+    let format = form::format(read, node, [&target].into_iter().chain(&alternatives));
+    let overflow = overflow::overflow(read);
     Logger {
-        max_connection_age: target::max_connection_age(read, target_order),
-        format: form::format(read, node, target.is_datagram()),
-        tls: target::tls(read, target.is_datagram()),
+        max_connection_age: target::max_connection_age(read, target_order, datagrams),
+        tls: target::tls(read, datagrams),
+        replay_tail: replay_tail(read, max_line, datagrams, &format),
+        format,
         target,
-        alternatives: alternatives.into_iter().skip(1).collect(),
+        alternatives,
         target_order,
         flush_limit,
         drop_limit,
-        shed_limit: overflow::shed_limit(read, drop_limit),
+        shed_limit: overflow::shed_limit(read, drop_limit, overflow),
         timeout: read.duration(
             "logger.timeout",
             Bare::Milliseconds,
@@ -54,9 +57,8 @@ pub(super) fn logger(read: Reader<'_>, node: &str, data_dir: &Path) -> Logger {
         retry_max_interval: retry_max_interval(read, retry_interval),
         periodic_flush,
         max_line,
-        replay_tail: replay_tail(read, max_line),
-        overflow: overflow::overflow(read),
-        spool: overflow::spool(read, periodic_flush),
+        overflow,
+        spool: overflow::spool(read, periodic_flush, overflow),
         dead_letter_limit: read.size("logger.dead_letter_limit", 64 << 10..=SIZE_MAX),
         data_dir: Some(data_dir.to_owned()),
         ready_max_age: overflow::ready_max_age(read),
@@ -125,7 +127,7 @@ fn max_line(read: Reader<'_>, drop_limit: usize) -> usize {
 }
 
 /// The default follows a longer `max_line`; a written value does not.
-fn replay_tail(read: Reader<'_>, max_line: usize) -> usize {
+fn replay_tail(read: Reader<'_>, max_line: usize, datagrams: bool, format: &Format) -> usize {
     let key = "logger.replay_tail";
     let bytes = if read.is_off(key) { 0 } else { read.size(key, 0..=SIZE_MAX) };
     if !read.is_set(key) {
@@ -137,10 +139,10 @@ fn replay_tail(read: Reader<'_>, max_line: usize) -> usize {
         "\"replay_tail\" is below max_line, so the longest lines could not be sent again",
         "raise replay_tail, lower max_line, or write \"off\"",
     );
-    if bytes > 0 && read.text("logger.sock_type") == "udp" {
+    if bytes > 0 && datagrams {
         read.notice(key, "without effect: what was sent in datagrams is not sent again");
     }
-    if bytes > 0 && read.text("logger.format") == "beats" {
+    if bytes > 0 && matches!(format, Format::Beats(_)) {
         read.notice(key, "without effect: what is not acknowledged is sent again, and nothing else");
     }
     bytes

@@ -6,6 +6,7 @@ use crate::config::read::Reader;
 use crate::config::shipping::Overflow;
 use crate::config::shipping::Spool;
 use crate::config::shipping::SpoolOrder;
+use crate::units;
 use crate::units::Bare;
 
 /// What happens at `drop_limit`.
@@ -17,9 +18,13 @@ pub(super) fn overflow(read: Reader<'_>) -> Overflow {
     ];
     let overflow = read.word("logger.overflow", &words).unwrap_or(Overflow::DropNewest);
     if overflow != Overflow::Spool {
-        for key in ["logger.spool_limit", "logger.spool_interval", "logger.spool_order"] {
+        for (key, effect) in [
+            ("logger.spool_limit", "counts only for what a stop leaves"),
+            ("logger.spool_interval", "without effect"),
+            ("logger.spool_order", "counts only for what a stop leaves"),
+        ] {
             if read.is_changed(key) {
-                read.notice(key, "without effect, because overflow is not \"spool\"");
+                read.notice(key, &format!("{effect}, because overflow is not \"spool\""));
             }
         }
     }
@@ -27,7 +32,7 @@ pub(super) fn overflow(read: Reader<'_>) -> Overflow {
 }
 
 /// How the spool works.
-pub(super) fn spool(read: Reader<'_>, periodic_flush: Option<Duration>) -> Spool {
+pub(super) fn spool(read: Reader<'_>, periodic_flush: Option<Duration>, overflow: Overflow) -> Spool {
     let interval = read.duration(
         "logger.spool_interval",
         Bare::Seconds,
@@ -36,11 +41,10 @@ pub(super) fn spool(read: Reader<'_>, periodic_flush: Option<Duration>) -> Spool
     read.relation(
         &["logger.spool_interval"],
         interval.is_zero() || (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval),
-        "\"spool_interval\" is out of range",
+        format!("{} is out of range", units::show_duration(interval)),
         "write a duration from \"100ms\" to \"1h\"",
     );
-    let spools = read.text("logger.overflow") == "spool";
-    if spools && periodic_flush.is_none_or(|period| period >= interval) {
+    if overflow == Overflow::Spool && periodic_flush.is_none_or(|period| period >= interval) {
         let text =
             "not longer than periodic_flush, so lines of idle times are written to disk before they are sent";
         read.notice("logger.spool_interval", text);
@@ -54,7 +58,7 @@ pub(super) fn spool(read: Reader<'_>, periodic_flush: Option<Duration>) -> Spool
 }
 
 /// Where shedding begins, if it is on.
-pub(super) fn shed_limit(read: Reader<'_>, drop_limit: usize) -> Option<usize> {
+pub(super) fn shed_limit(read: Reader<'_>, drop_limit: usize, overflow: Overflow) -> Option<usize> {
     let key = "logger.shed_limit";
     if read.is_off(key) {
         return None;
@@ -66,6 +70,11 @@ pub(super) fn shed_limit(read: Reader<'_>, drop_limit: usize) -> Option<usize> {
         "\"shed_limit\" is not below drop_limit, so nothing would ever be shed",
         "lower shed_limit, or write \"off\"",
     );
+    if bytes <= drop_limit / 2 && overflow == Overflow::Spool {
+        let text = "not above half of drop_limit, where lines go to disk: less important ones are dropped although \
+                    the spool may have room";
+        read.notice(key, text);
+    }
     Some(bytes)
 }
 

@@ -12,8 +12,16 @@ use crate::config::shipping::TargetOrder;
 use crate::config::shipping::Tls;
 use crate::units::Bare;
 
+/// Where lines go, and the alternatives: what `targets` lists, or else the one target of the original's keys.
+pub(super) fn targets(read: Reader<'_>) -> (Target, Vec<Target>) {
+    let one = target(read);
+    let mut listed = listed(read).into_iter();
+    let first = listed.next().unwrap_or(one);
+    (first, listed.collect())
+}
+
 /// The one target of `host`, `port`, `path` and `sock_type`.
-pub(super) fn target(read: Reader<'_>) -> Target {
+fn target(read: Reader<'_>) -> Target {
     let host = read.text("logger.host");
     let number = read.count("logger.port", i64::MIN..=i64::MAX);
     let port = u16::try_from(number).unwrap_or_else(|_| {
@@ -38,9 +46,10 @@ pub(super) fn target(read: Reader<'_>) -> Target {
         return if datagrams { Target::Unixgram(path) } else { Target::Unix(path) };
     }
     if host.is_empty() {
+        // With targets nobody needs the original's keys.
         read.relation(
             &["logger.host", "logger.path"],
-            false,
+            read.is_changed("logger.targets"),
             "no logging server configured. \"host\"/\"port\" or \"path\" is required.",
             "",
         );
@@ -65,10 +74,11 @@ fn sock_type(read: Reader<'_>) -> bool {
 }
 
 /// The targets of `targets`, none when the original's keys count.
-pub(super) fn alternatives(read: Reader<'_>) -> Vec<Target> {
+fn listed(read: Reader<'_>) -> Vec<Target> {
     let key = "logger.targets";
     let mut targets: Vec<Target> = Vec::new();
     for (address, place) in read.addresses(key) {
+        let name = address.to_string();
         let target = match address {
             Address::Tcp(host_port) => Target::Tcp(host_port),
             Address::Udp(host_port) => Target::Udp(host_port),
@@ -76,12 +86,17 @@ pub(super) fn alternatives(read: Reader<'_>) -> Vec<Target> {
             Address::Unixgram(path) => Target::Unixgram(path),
         };
         if let Target::Tcp(HostPort { port: 0, .. }) | Target::Udp(HostPort { port: 0, .. }) = target {
-            read.wrong_at(place, key, "nothing can be sent to port 0", "write the port of the log server");
+            let problem = format!("\"{name}\": nothing can be sent to port 0");
+            read.wrong_at(place, key, problem, "write the port of the log server");
         } else if targets.contains(&target) {
-            read.wrong_at(place, key, "the same target is listed twice", "write each of them once");
+            read.wrong_at(place, key, format!("\"{name}\" is listed twice"), "write each of them once");
         } else if targets.first().is_some_and(|first| first.is_datagram() != target.is_datagram()) {
-            let problem = "streams (tcp:, unix:) and datagrams (udp:, unixgram:) can not be mixed";
-            read.wrong_at(place, key, problem, "write targets of one kind");
+            let (this, first) = match target.is_datagram() {
+                true => ("datagrams", "a stream"),
+                false => ("a stream", "datagrams"),
+            };
+            let problem = format!("\"{name}\" is for {this}, and the first target is for {first}");
+            read.wrong_at(place, key, problem, "write only tcp: and unix:, or only udp: and unixgram:");
         } else {
             targets.push(target);
         }
@@ -90,7 +105,7 @@ pub(super) fn alternatives(read: Reader<'_>) -> Vec<Target> {
         &[key],
         targets.len() <= TARGETS_MAX,
         format!("{} targets are too many", targets.len()),
-        "write at most 16",
+        "write at most 16; a name with several addresses is one target",
     );
     if !targets.is_empty() {
         for other in ["logger.host", "logger.port", "logger.path", "logger.sock_type"] {
@@ -103,14 +118,22 @@ pub(super) fn alternatives(read: Reader<'_>) -> Vec<Target> {
 }
 
 /// Which of several targets is used.
-pub(super) fn order(read: Reader<'_>) -> TargetOrder {
+pub(super) fn order(read: Reader<'_>, alternatives: &[Target]) -> TargetOrder {
+    let key = "logger.target_order";
     let words = [("failover", TargetOrder::Failover), ("balanced", TargetOrder::Balanced)];
-    read.word("logger.target_order", &words).unwrap_or(TargetOrder::Failover)
+    let order = read.word(key, &words).unwrap_or(TargetOrder::Failover);
+    if alternatives.is_empty() && read.is_changed(key) {
+        read.notice(key, "there is only one target to choose from: write several in targets");
+    }
+    order
 }
 
 /// Balanced targets take turns even where nobody wrote an age.
-pub(super) fn max_connection_age(read: Reader<'_>, order: TargetOrder) -> Option<Duration> {
+pub(super) fn max_connection_age(read: Reader<'_>, order: TargetOrder, datagrams: bool) -> Option<Duration> {
     let key = "logger.max_connection_age";
+    if datagrams && read.is_changed(key) {
+        read.notice(key, "without effect: datagrams have no connection");
+    }
     if !read.is_set(key) {
         return (order == TargetOrder::Balanced).then_some(BALANCED_AGE);
     }
@@ -160,16 +183,13 @@ pub(super) fn tls(read: Reader<'_>, datagrams: bool) -> Option<Tls> {
         }
         return None;
     }
-    read.relation(
-        &["logger.ssl", "logger.sock_type", "logger.targets"],
-        !datagrams,
-        if read.text("logger.sock_type") == "udp" {
-            "\"ssl\" needs a stream, and sock_type is \"udp\""
-        } else {
-            "\"ssl\" needs streams, and targets are datagrams"
-        },
-        "write sock_type = \"tcp\", or ssl = false",
-    );
+    let (problem, remedy) = match read.is_changed("logger.targets") {
+        true => ("\"ssl\" needs streams, and targets are datagrams", "write tcp: targets, or ssl = false"),
+        false => {
+            ("\"ssl\" needs a stream, and sock_type is \"udp\"", "write sock_type = \"tcp\", or ssl = false")
+        }
+    };
+    read.relation(&["logger.ssl", "logger.sock_type", "logger.targets"], !datagrams, problem, remedy);
     if !tls.verify && read.sound(&["logger.ssl_verify"]) {
         read.notice(
             "logger.ssl_verify",

@@ -8,12 +8,13 @@
 //! The names of actions and fields come from the original push gateway's documentation; the original spelled some
 //! of them in two ways, which `log.legacy_fields` writes too.
 
-use std::cell::Cell;
+mod batch;
+mod weight;
+
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,8 +25,6 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::buffer::Buffer;
 use crate::buffer::DropCause;
-use crate::buffer::Entry;
-use crate::buffer::Rank;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
 use crate::metrics::ByAction;
@@ -38,6 +37,10 @@ use crate::record::Origin;
 use crate::tap::Tap;
 
 pub use crate::record::Action;
+pub use batch::Batch;
+use weight::Sample;
+use weight::rank;
+use weight::sampled;
 
 /// Whom a record is about; what is not known stays out of the record.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,41 +70,6 @@ pub struct Style {
     pub legacy_fields: bool,
     /// The longest record in bytes.
     pub max_line: usize,
-}
-
-/// How many records of one action there is one for.
-#[derive(Debug, Default)]
-struct Sample {
-    /// 0 and 1: each is written.
-    one_in: AtomicU32,
-    seen: AtomicU32,
-}
-
-impl Sample {
-    /// Whether the next record is written, and how many it stands for.
-    fn draw(&self) -> Option<u32> {
-        match self.one_in.load(Relaxed) {
-            0 | 1 => Some(1),
-            one_in => self.seen.fetch_add(1, Relaxed).is_multiple_of(one_in).then_some(one_in),
-        }
-    }
-}
-
-/// Says how many records of its action one stands for, when it is not alone.
-fn sampled(line: &mut Line<'_>, stands_for: u32) {
-    if stands_for > 1 {
-        line.integer(record::SAMPLE_RATE, u64::from(stands_for));
-    }
-}
-
-/// How important a record is to whoever has to leave some out.
-fn rank(action: Option<Action>, level: Option<Level>) -> Rank {
-    match (action, level) {
-        (Some(Action::Login | Action::Logout | Action::LogGap | Action::Drain | Action::ConfigReload), _)
-        | (_, Some(Level::Error | Level::Warn)) => Rank::High,
-        (Some(Action::NginxAccess), _) | (_, Some(Level::Debug | Level::Trace)) => Rank::Low,
-        (_, Some(Level::Info) | None) => Rank::Normal,
-    }
 }
 
 /// No sequence number.
@@ -170,6 +138,12 @@ impl Trail {
                 samples.iter().find(|(sampled, _)| sampled == action).map_or(1, |(_, one_in)| *one_in);
             sample.one_in.store(one_in, Relaxed);
         }
+    }
+
+    /// True when tokens are written as their hashes.
+    #[must_use]
+    pub fn hides_tokens(&self) -> bool {
+        !self.plain_tokens.load(Relaxed)
     }
 
     /// The longest record in bytes.
@@ -320,65 +294,6 @@ impl Trail {
         fill: impl FnOnce(&mut Line<'_>),
     ) {
         self.write(at, action, level, fill);
-    }
-
-    /// Adds a record from outside to `batch`: `fill` writes its fields. `at`, action and level are left out when it
-    /// brings its own. Nothing is logged before the batch is full, or [`Self::hand_in`] is called.
-    pub fn gather(
-        &self,
-        batch: &mut Batch,
-        at: Option<Duration>,
-        action: Option<Action>,
-        level: Option<Level>,
-        fill: impl FnOnce(&mut Line<'_>),
-    ) {
-        let Some(stands_for) = self.draw(action) else { return };
-        if batch.bytes.capacity() == 0 {
-            *batch = SPARE.take();
-        }
-        if batch.action != action {
-            self.count(batch);
-            batch.action = action;
-        }
-        batch.count += 1;
-        let sequence = self.sequence.fetch_add(1, Relaxed);
-        let head = self.head(at, action, level, sequence);
-        let start = batch.bytes.len();
-        let mut line = Line::begin(&mut batch.bytes, self.max_line(), &head);
-        sampled(&mut line, stands_for);
-        fill(&mut line);
-        line.end();
-        self.show(action, batch.bytes.get(start..).unwrap_or_default());
-        let (end, rank) = (batch.bytes.len(), rank(action, level));
-        batch.records.push(Entry { end, rank, sequence });
-        if batch.bytes.len() >= BATCH {
-            self.log(batch);
-        }
-    }
-
-    /// Logs what is in `batch`, which then holds no memory any more.
-    pub fn hand_in(&self, batch: &mut Batch) {
-        self.log(batch);
-        let batch = std::mem::take(batch);
-        // A record of unusual length is not worth its memory.
-        if batch.bytes.capacity() <= 4 * BATCH {
-            SPARE.set(batch);
-        }
-    }
-
-    fn log(&self, batch: &mut Batch) {
-        self.count(batch);
-        if !batch.records.is_empty() {
-            self.buffer.log_batch(&batch.bytes, &batch.records);
-        }
-        batch.bytes.clear();
-        batch.records.clear();
-    }
-
-    fn count(&self, batch: &mut Batch) {
-        if batch.count > 0 {
-            self.counter(batch.action).inc_by(std::mem::take(&mut batch.count));
-        }
     }
 
     fn failure(&self, action: Action, level: Level, subject: &Subject<'_>, (code, err): (u16, &str)) {
@@ -534,37 +449,9 @@ pub struct Ending<'a> {
     pub desc: &'a str,
 }
 
-/// Records from outside that are logged together: one lock and one look at the counters for all of them.
-///
-/// Whoever fills it hands it in before he waits for anything.
-#[derive(Debug)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    records: Vec<Entry>,
-    /// So many records of this action are not counted yet.
-    action: Option<Action>,
-    count: u64,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self::EMPTY
-    }
-}
-
-impl Batch {
-    const EMPTY: Self = Self { bytes: Vec::new(), records: Vec::new(), action: None, count: 0 };
-}
-
-/// A batch of so many bytes is full: some 16 records. The lock is held for a microsecond then.
-const BATCH: usize = 8 * 1024;
-
 thread_local! {
     /// The record in the making; it keeps its capacity, so that a record costs no allocation.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-
-    /// An empty batch that keeps its capacity.
-    static SPARE: Cell<Batch> = const { Cell::new(Batch::EMPTY) };
 }
 
 /// Send errors carry the session under a third spelling in the original.
