@@ -74,6 +74,9 @@ impl Shipper {
                     if let Some(text) = self.set_back(&setback, &mut effort) {
                         break Some(text);
                     }
+                    if matches!(setback, Setback::Connect(_)) {
+                        self.secure_doubt(false).await;
+                    }
                     self.pause(Rank::Urgent).await;
                 }
             }
@@ -184,6 +187,7 @@ impl Shipper {
     ) {
         self.backlog.release(ticket, Outcome::Sent, settled.sent);
         self.backlog.release(ticket, Outcome::Dropped(skipped_for), settled.skipped);
+        self.settle_doubt();
         effort.sent += settled.sent.bytes;
         effort.left = effort.left.saturating_sub(settled.sent.bytes + settled.skipped.bytes);
         if !settled.sent.is_zero() || !settled.skipped.is_zero() {

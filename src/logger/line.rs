@@ -90,12 +90,13 @@ impl Shipper {
             },
         };
         self.lose_line(ending);
+        self.note_doubt();
         self.tail.owes()
     }
 
     /// The connection is gone; what it cut, left in doubt or did not acknowledge starts again.
     pub(super) fn lose_line(&mut self, ending: Ending) {
-        self.line = None;
+        let ended = self.line.take().is_some();
         self.renew_at = None;
         let Self { buffer, tail, parcel, flight, .. } = self;
         let freed = &mut |parcel: Parcel| parcel.recycle(buffer);
@@ -103,6 +104,9 @@ impl Shipper {
             tail.end(parcel.take(), ending, clock::now(), freed);
         } else {
             tail.put_back(flight.drain(..).map(|window| window.parcel).chain(parcel.take()), freed);
+        }
+        if ended {
+            self.note_doubt();
         }
         self.report.change(|stats| stats.connected = false);
     }

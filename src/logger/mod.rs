@@ -52,9 +52,10 @@
 //! target `pillion::logger`, at most one line per cause in ten seconds; they must not be fed back into it.
 //!
 //! **How it stops.** [`Logger::shutdown`] tells the shipper to send what is left, with the usual tries, within a
-//! time, and again what is in doubt by then. What is left then is put on disk for the next process, whatever `overflow`
-//! says; where that can not be, it is dropped and counted with the cause `exit`, and so is what comes later. A crash of the process loses what is queued: with a spool, the records of
-//! at most one `spool_interval`.
+//! time, and again what is in doubt by then. What is left then, and what is in doubt, is put on disk for the next
+//! process, whatever `overflow` says; where that can not be, it is dropped and counted with the cause `exit`, and so is
+//! what comes later. A crash of the process loses what is queued: with a spool, the records of at most one
+//! `spool_interval`, and what is in doubt is on disk as soon as no log server can be had (`doubt`).
 
 mod ages;
 mod backlog;
@@ -62,6 +63,7 @@ mod beats;
 mod complaints;
 mod datagram;
 mod dead_letters;
+mod doubt;
 mod flush;
 mod framing;
 mod io;

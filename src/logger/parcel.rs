@@ -180,6 +180,15 @@ impl Parcel {
         self.span(self.start, self.counted)
     }
 
+    /// The records of that; none where there are none.
+    pub(super) fn repeatable_records(&self) -> Option<Chunk> {
+        let from = self.chunk.offset(self.start);
+        let bytes = self.chunk.bytes().get(from..self.chunk.offset(self.counted))?;
+        let ends = self.chunk.ends().get(self.start..self.counted).filter(|ends| !ends.is_empty())?;
+        let ends = ends.iter().map(|end| end - u32::try_from(from).unwrap_or(*end)).collect();
+        Chunk::of(bytes.to_vec(), ends)
+    }
+
     /// The connection is gone: the next one starts with the first record that is its business.
     pub(super) fn rewind(&mut self) {
         self.settled = self.start;

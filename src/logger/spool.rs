@@ -186,14 +186,10 @@ impl Backlog {
 
     /// Does the same at the end of the process, for the next one, whatever happens to records otherwise.
     pub(super) async fn save(&self) {
-        if !self.buffer.stats().queued.is_zero() {
-            match self.spool_for_the_end() {
-                Ok(Some(spool)) => drop(self.write_to(spool).await),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(target: TARGET, %error, "the log spool can not be opened for the last lines");
-                }
-            }
+        if !self.buffer.stats().queued.is_zero()
+            && let Some(spool) = self.last_resort()
+        {
+            self.write_to(spool).await;
         }
         if let Some(spool) = self.spool() {
             spool.close().await;
@@ -215,6 +211,49 @@ impl Backlog {
                     return false;
                 }
             }
+        }
+    }
+
+    /// The spool at the end of the process.
+    fn last_resort(&self) -> Option<&Spool> {
+        self.spool_for_the_end().unwrap_or_else(|error| {
+            tracing::error!(target: TARGET, %error, "the log spool can not be opened for the last lines");
+            None
+        })
+    }
+
+    /// Puts copies of chunks on disk that the backlog knows nothing of; none when that is not possible, or not wanted
+    /// before the end of the process.
+    pub(super) async fn copy(&self, chunks: Vec<Chunk>, at_the_end: bool) -> Option<Vec<Position>> {
+        let spool = if at_the_end { self.last_resort() } else { self.spool().filter(|spool| spool.fills) }?;
+        let _turn = spool.turn.lock().await;
+        let mut copies = Vec::with_capacity(chunks.len());
+        let mut rest = chunks.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |chunk: &&Chunk| {
+                bytes += chunk.bytes().len();
+                bytes <= BATCH_BYTES
+            };
+            let (batch, more) = rest.split_at(rest.iter().take_while(fits).count().max(1).min(rest.len()));
+            let frames = batch.iter().map(|chunk| (ORDERLY, encode(chunk))).collect();
+            match spool.journal.append_all(frames, Durability::Synced).await {
+                Ok(positions) => copies.extend(positions),
+                Err(error) => {
+                    spool.complain(&error);
+                    self.forget_copies(copies);
+                    return None;
+                }
+            }
+            rest = more;
+        }
+        Some(copies)
+    }
+
+    /// Takes copies off the disk.
+    pub(super) fn forget_copies(&self, copies: Vec<Position>) {
+        if let Some(spool) = self.spool().filter(|_| !copies.is_empty()) {
+            spool.journal.acknowledge_all(copies);
         }
     }
 

@@ -30,6 +30,7 @@ use std::io;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::buffer::Chunk;
 use crate::buffer::Tally;
 use crate::logger::parcel::Parcel;
 
@@ -192,6 +193,11 @@ impl Tail {
         if lower {
             self.bound_due(freed);
         }
+    }
+
+    /// The same records as they were logged, in their order.
+    pub(super) fn due_again(&self) -> Vec<Chunk> {
+        self.due.iter().filter_map(Parcel::repeatable_records).collect()
     }
 
     /// What is due and was sent before.

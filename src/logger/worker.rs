@@ -20,6 +20,7 @@ use crate::logger::backlog::Backlog;
 use crate::logger::complaints::Complaint;
 use crate::logger::complaints::Complaints;
 use crate::logger::dead_letters::DeadLetters;
+use crate::logger::doubt::Doubt;
 use crate::logger::flush::End;
 use crate::logger::line::aged;
 use crate::logger::orders::Ended;
@@ -58,6 +59,7 @@ pub struct Shipper {
     pub(super) flight: VecDeque<Window>,
     pub(super) suspicion: Suspicion,
     pub(super) tail: Tail,
+    pub(super) doubt: Doubt,
     /// Failed tries since the last one that went well: how far the pauses have grown.
     pub(super) failures: u32,
     /// True from the order to stop on: nothing interrupts a flush any more.
@@ -78,6 +80,7 @@ impl Shipper {
             dead_letters: logger.dead_letters.clone(),
             targets: Targets::new(settings.order, settings.destinations.len()),
             tail: Tail::new(settings.replay_tail),
+            doubt: Doubt::default(),
             settings,
             on_room,
             line: None,
@@ -205,8 +208,12 @@ impl Shipper {
         });
         if drained.await.is_err() {
             tracing::warn!(target: TARGET, "the time to send the last log lines is over");
+            // Who took nothing for so long may never read what it was sent.
+            self.lose_line(Ending::Broken);
         }
-        self.tell_owed();
+        if !self.secure_doubt(true).await {
+            self.tell_owed();
+        }
         self.buffer.shut();
         self.backlog.save().await;
         let dropped = self.backlog.abandon() + self.buffer.close();

@@ -29,6 +29,7 @@ mod mode;
 mod producer;
 mod receiver;
 
+use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,6 +84,12 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Lost (of them without notice) / came twice / came after a later one.
+    pub(crate) fn cell(&self) -> String {
+        let Self { lost, unnoticed, duplicates, disordered, .. } = self;
+        format!("{lost} ({unnoticed}) / {duplicates} / {disordered}")
+    }
+
     /// What is not as it has to be; `None` when all is well, or nothing is required.
     pub(crate) fn fault_found(&self, scale: &Scale) -> Option<String> {
         let mut found = Vec::new();
@@ -107,10 +114,16 @@ impl Outcome {
         match (self.mode.spools(), self.mode.acknowledges(), self.fault) {
             (true, ..) if self.fault.kills_pillion() => Some(scale.kill_bound()),
             (true, ..) => Some(0),
-            (false, true, Fault::AwayAndTerminated) => None,
             (false, true, _) if !self.fault.kills_pillion() => Some(0),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { given, deaths, took, .. } = self;
+        write!(f, "{} of {given} lines, {deaths} deaths, in {took:.1?}", self.cell())
     }
 }
 

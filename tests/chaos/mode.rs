@@ -33,6 +33,17 @@ pub(crate) enum Address<'a> {
 }
 
 impl Mode {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Tcp,
+        Self::TcpWithoutTail,
+        Self::TcpSpool,
+        Self::Syslog,
+        Self::Unix,
+        Self::Udp,
+        Self::Beats,
+        Self::BeatsSpool,
+    ];
+
     /// The name of the column.
     pub(crate) const fn name(self) -> &'static str {
         match self {

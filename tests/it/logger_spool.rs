@@ -178,6 +178,66 @@ async fn a_stop_without_a_log_server_puts_everything_on_disk_and_drops_nothing()
     assert_eq!(check_all(&seen.text(), 500), 0, "also where the spool is no longer wanted");
 }
 
+/// Lines that a log server may have taken to its grave, and one that it never got.
+async fn in_doubt(folder: &Folder) -> (Running, config::Logger) {
+    let socket = folder.path("log.sock");
+    let settings = config::Logger {
+        replay_tail: 1 << 20,
+        flush_limit: 1,
+        ..spooling(folder, Target::Unix(socket.clone()))
+    };
+    let mut server = LogServer::unix(&socket);
+    let running = start(&settings);
+    log(&running.logger, 0..100);
+    server.until(|seen| seen.lines() == 100).await;
+    server.kill().await;
+    running.until("all sent", |stats| stats.sent.records == 100).await;
+    log(&running.logger, 100..101);
+    (running, settings)
+}
+
+#[tokio::test]
+async fn what_a_dead_log_server_may_not_have_read_outlives_a_stop() {
+    let folder = Folder::new();
+    let (running, settings) = in_doubt(&folder).await;
+    assert!(running.logger.shutdown(Duration::from_millis(10)).await.is_zero());
+    drop(running);
+    let mut server = LogServer::unix(&folder.path("log.sock"));
+    let _running = start(&settings);
+    let seen = server.until(|seen| seen.text().lines().any(|found| found == line(100).trim_end())).await;
+    // Twice where the stop came while they were being written.
+    assert!(check_all(&seen.text(), 101) <= 100);
+}
+
+#[tokio::test]
+async fn what_a_dead_log_server_may_not_have_read_outlives_a_crash_and_leaves_the_disk_when_it_was_sent_again()
+ {
+    let folder = Folder::new();
+    let (running, settings) = in_doubt(&folder).await;
+    // The line in the shipper's hands and those in doubt.
+    let on_disk = tokio::time::timeout(DEADLINE, async {
+        while waiting_on_disk(&folder.path("data")) < 101 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    on_disk.await.unwrap();
+    running.die(&folder.path("data/spool")).await;
+
+    let running = start(&settings);
+    let mut server = LogServer::unix(&folder.path("log.sock"));
+    let seen = server.until(|seen| seen.lines() >= 101).await;
+    assert_eq!(check_all(&seen.text(), 101), 0);
+    server.kill().await;
+    // Once more, and this time another one comes in time.
+    log(&running.logger, 101..102);
+    running.until("in doubt again", |_| running.logger.stats().spool.unwrap().appended > 0).await;
+    let mut server = LogServer::unix(&folder.path("log.sock"));
+    let seen = server.until(|seen| seen.lines() >= 102).await;
+    assert_eq!(check_all(&seen.text(), 102), 0);
+    running.logger.shutdown(DEADLINE).await;
+    assert_eq!(waiting_on_disk(&folder.path("data")), 0, "the copies are gone");
+}
+
 #[tokio::test]
 async fn a_stop_keeps_lines_for_the_next_start_also_where_nothing_goes_to_disk_otherwise() {
     for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
