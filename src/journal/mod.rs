@@ -249,7 +249,9 @@ pub enum Error {
         known: u32,
     },
     /// The journal holds as much as it may.
-    #[error("the journal is full: {limit} bytes may be on disk; what is in it has to be used up, or the limit raised")]
+    #[error(
+        "the journal is full: {limit} bytes may be on disk; what is in it has to be used up, or the limit raised"
+    )]
     Full {
         /// `limit_bytes`.
         limit: u64,

@@ -57,24 +57,16 @@
 //! what comes later. A crash of the process loses what is queued: with a spool, the records of at most one
 //! `spool_interval`, and what is in doubt is on disk as soon as no log server can be had (`doubt`).
 
-mod ages;
 mod backlog;
-mod beats;
 mod complaints;
-mod datagram;
 mod dead_letters;
 mod doubt;
 mod flush;
-mod framing;
-mod io;
-mod keeper;
 mod line;
 mod orders;
 mod parcel;
 mod report;
 mod settings;
-mod spool;
-mod stream;
 mod suspicion;
 mod tail;
 mod targets;
@@ -94,18 +86,18 @@ use crate::clock;
 use crate::config;
 use crate::journal;
 use crate::logger::backlog::Backlog;
+use crate::logger::backlog::spool::Spool;
 use crate::logger::orders::Orders;
 use crate::logger::report::Report;
 use crate::logger::settings::Settings;
-use crate::logger::spool::Spool;
 use crate::net::tls;
 
+pub use backlog::spool::SPOOL;
+pub use backlog::spool::decode;
 pub use dead_letters::DeadLetter;
 pub use dead_letters::DeadLetterError;
 pub use dead_letters::DeadLetters;
 pub use report::ShipperStats;
-pub use spool::SPOOL;
-pub use spool::decode;
 pub use worker::Shipper;
 
 /// Why a logger can not be built from a configuration.

@@ -8,8 +8,8 @@ use crate::buffer::Chunk;
 use crate::buffer::Tally;
 use crate::clock;
 use crate::logger::backlog::Ticket;
-use crate::logger::framing::Frames;
-use crate::logger::framing::Framing;
+use crate::logger::transport::framing::Frames;
+use crate::logger::transport::framing::Framing;
 
 /// A chunk and how far it got.
 ///

@@ -13,7 +13,7 @@ use crate::config::Target;
 use crate::config::TargetOrder;
 use crate::config::Tls;
 use crate::logger::Error;
-use crate::logger::framing::Framing;
+use crate::logger::transport::framing::Framing;
 use crate::net::tls;
 
 /// Where lines go and how long things may take.

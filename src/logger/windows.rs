@@ -8,8 +8,6 @@ use std::time::Duration;
 use crate::buffer::DropCause;
 use crate::clock;
 use crate::config::Format;
-use crate::logger::beats::Event;
-use crate::logger::beats::unasked;
 use crate::logger::complaints::Complaint;
 use crate::logger::flush::Effort;
 use crate::logger::flush::Setback;
@@ -17,6 +15,8 @@ use crate::logger::line::PROBE_MAX;
 use crate::logger::orders::Rank;
 use crate::logger::parcel::Parcel;
 use crate::logger::transport::Transport;
+use crate::logger::transport::beats::Event;
+use crate::logger::transport::beats::unasked;
 use crate::logger::worker::Shipper;
 use crate::net::dial::within;
 

@@ -17,7 +17,7 @@ use crate::wire::syslog::Severity;
 
 /// How records travel over connections that acknowledge nothing.
 #[derive(Clone, Debug)]
-pub(super) enum Framing {
+pub(in crate::logger) enum Framing {
     /// As they are.
     Plain,
     /// Behind a syslog header each.
@@ -25,7 +25,7 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    pub(super) fn new(format: &Format, datagrams: bool) -> Self {
+    pub(in crate::logger) fn new(format: &Format, datagrams: bool) -> Self {
         let Format::Syslog(syslog) = format else { return Self::Plain };
         let dialect = match syslog.dialect {
             SyslogDialect::Rfc3164 => Dialect::Rfc3164,
@@ -43,7 +43,12 @@ impl Framing {
     /// The records of `chunk` from `start` on as they travel; `None` where that is nothing else than their bytes.
     ///
     /// `wall`, the time since 1970, is that of records without one.
-    pub(super) fn frames(&self, chunk: &Chunk, start: usize, wall: fn() -> Duration) -> Option<Frames> {
+    pub(in crate::logger) fn frames(
+        &self,
+        chunk: &Chunk,
+        start: usize,
+        wall: fn() -> Duration,
+    ) -> Option<Frames> {
         let Self::Syslog(header) = self else { return None };
         let mut frames = Frames::default();
         for record in (start..chunk.records()).map_while(|index| chunk.record(index)) {
@@ -73,24 +78,24 @@ fn severity(level: Option<Level>) -> Severity {
 
 /// Records in the form in which they travel.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(in crate::logger) struct Frames {
     bytes: Vec<u8>,
     ends: Vec<u32>,
 }
 
 impl Frames {
     /// All of them, concatenated.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::logger) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The offset behind each.
-    pub(super) fn ends(&self) -> &[u32] {
+    pub(in crate::logger) fn ends(&self) -> &[u32] {
         &self.ends
     }
 
     /// Where frame `index` begins; the length of all for any behind the last.
-    pub(super) fn offset(&self, index: usize) -> usize {
+    pub(in crate::logger) fn offset(&self, index: usize) -> usize {
         match index.checked_sub(1) {
             Some(before) => self.ends.get(before).map_or(self.bytes.len(), |end| *end as usize),
             None => 0,
@@ -98,7 +103,7 @@ impl Frames {
     }
 
     /// The bytes of frame `index`.
-    pub(super) fn frame(&self, index: usize) -> Option<&[u8]> {
+    pub(in crate::logger) fn frame(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)? as usize;
         self.bytes.get(self.offset(index)..end)
     }

@@ -22,7 +22,7 @@ use crate::net::tls;
 
 /// An open stream.
 #[derive(Debug)]
-pub(super) enum Io {
+pub(in crate::logger) enum Socket {
     Tcp(TcpStream),
     TcpTls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
@@ -30,13 +30,13 @@ pub(super) enum Io {
 }
 
 /// What all of them can do.
-pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(in crate::logger) trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for S {}
 
-impl Io {
+impl Socket {
     /// Puts TLS on a TCP stream if it is wanted; the handshake takes at most `timeout`.
-    pub(super) async fn tcp(
+    pub(in crate::logger) async fn tcp(
         stream: TcpStream,
         tls: Option<&tls::Client>,
         timeout: Duration,
@@ -48,7 +48,7 @@ impl Io {
     }
 
     /// Puts TLS on a unix stream if it is wanted; the handshake takes at most `timeout`.
-    pub(super) async fn unix(
+    pub(in crate::logger) async fn unix(
         stream: UnixStream,
         tls: Option<&tls::Client>,
         timeout: Duration,
@@ -60,16 +60,16 @@ impl Io {
     }
 
     /// True when it takes bytes before the kernel does.
-    pub(super) fn buffers(&self) -> bool {
+    pub(in crate::logger) fn buffers(&self) -> bool {
         matches!(self, Self::TcpTls(_) | Self::UnixTls(_))
     }
 
     /// Ends the writing side.
-    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
+    pub(in crate::logger) async fn shutdown(&mut self) -> io::Result<()> {
         self.stream().shutdown().await
     }
 
-    pub(super) fn stream(&mut self) -> &mut dyn ReadWrite {
+    pub(in crate::logger) fn stream(&mut self) -> &mut dyn ReadWrite {
         match self {
             Self::Tcp(stream) => stream,
             Self::TcpTls(stream) => stream.as_mut(),

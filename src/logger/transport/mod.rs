@@ -1,17 +1,23 @@
 //! One connection to the log server, of any kind.
 
+pub(super) mod beats;
+mod datagram;
+pub(super) mod framing;
+mod socket;
+mod stream;
+
 use std::future::pending;
 use std::io;
 use std::time::Duration;
 
 use crate::config::Format;
 use crate::config::Target;
-use crate::logger::beats::Beats;
-use crate::logger::datagram::Datagram;
-use crate::logger::io::Io;
 use crate::logger::parcel::Parcel;
 use crate::logger::settings::Destination;
-use crate::logger::stream::Stream;
+use crate::logger::transport::beats::Beats;
+use crate::logger::transport::datagram::Datagram;
+use crate::logger::transport::socket::Socket;
+use crate::logger::transport::stream::Stream;
 use crate::net::dial;
 
 /// An open connection.
@@ -25,14 +31,14 @@ pub(super) enum Transport {
 impl Transport {
     /// Connects; lookup, connect and handshake each take at most `timeout`.
     pub(super) async fn connect(to: &Destination, format: &Format, timeout: Duration) -> io::Result<Self> {
-        let io = match &to.target {
+        let socket = match &to.target {
             Target::Tcp(address) => {
                 let stream = dial::tcp(address, SEND_BUFFER, timeout).await?;
-                Io::tcp(stream, to.tls.as_ref(), timeout).await?
+                Socket::tcp(stream, to.tls.as_ref(), timeout).await?
             }
             Target::Unix(path) => {
                 let stream = dial::unix(path, timeout).await?;
-                Io::unix(stream, to.tls.as_ref(), timeout).await?
+                Socket::unix(stream, to.tls.as_ref(), timeout).await?
             }
             Target::Udp(address) => {
                 return Ok(Self::Datagram(Datagram::Udp(dial::udp(address, timeout).await?)));
@@ -40,8 +46,8 @@ impl Transport {
             Target::Unixgram(path) => return Ok(Self::Datagram(Datagram::Unix(dial::unixgram(path)?))),
         };
         Ok(match format {
-            Format::Beats(beats) => Self::Beats(Box::new(Beats::new(io, beats.compression))),
-            Format::Ndjson | Format::Syslog(_) => Self::Stream(Stream::new(io)),
+            Format::Beats(beats) => Self::Beats(Box::new(Beats::new(socket, beats.compression))),
+            Format::Ndjson | Format::Syslog(_) => Self::Stream(Stream::new(socket)),
         })
     }
 

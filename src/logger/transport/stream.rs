@@ -12,30 +12,30 @@ use std::task::ready;
 
 use tokio::io::ReadBuf;
 
-use crate::logger::io::Io;
-use crate::logger::io::ReadWrite;
 use crate::logger::parcel::Parcel;
+use crate::logger::transport::socket::ReadWrite;
+use crate::logger::transport::socket::Socket;
 
 /// An open stream.
 #[derive(Debug)]
-pub(super) struct Stream {
-    io: Io,
+pub(in crate::logger) struct Stream {
+    socket: Socket,
     /// Bytes of the present parcel that TLS has taken and the kernel perhaps not.
     unconfirmed: usize,
 }
 
 impl Stream {
-    pub(super) fn new(io: Io) -> Self {
-        Self { io, unconfirmed: 0 }
+    pub(in crate::logger) fn new(socket: Socket) -> Self {
+        Self { socket, unconfirmed: 0 }
     }
 
     /// Writes once, as much as there is room for, and waits for room for at least one byte.
     ///
     /// A dropped future is taken up by the next call with the same parcel.
-    pub(super) async fn send(&mut self, parcel: &mut Parcel) -> io::Result<()> {
-        let Self { io, unconfirmed } = self;
-        let buffers = io.buffers();
-        let stream = io.stream();
+    pub(in crate::logger) async fn send(&mut self, parcel: &mut Parcel) -> io::Result<()> {
+        let Self { socket, unconfirmed } = self;
+        let buffers = socket.buffers();
+        let stream = socket.stream();
         if *unconfirmed == 0 {
             *unconfirmed = poll_fn(|context| poll_write(stream, context, parcel.rest())).await?;
         }
@@ -48,14 +48,14 @@ impl Stream {
     }
 
     /// Resolves when the server has closed the connection or broken it.
-    pub(super) async fn closed(&mut self) -> io::Error {
-        let stream = self.io.stream();
+    pub(in crate::logger) async fn closed(&mut self) -> io::Error {
+        let stream = self.socket.stream();
         poll_fn(|context| poll_closed(stream, context)).await
     }
 
     /// Ends the writing side.
-    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
-        self.io.shutdown().await
+    pub(in crate::logger) async fn shutdown(&mut self) -> io::Result<()> {
+        self.socket.shutdown().await
     }
 }
 

@@ -11,7 +11,7 @@ use crate::logger::backlog::Backlog;
 
 impl Backlog {
     /// Watches what waits, for ever. A dropped future loses nothing.
-    pub(super) async fn keep(&self) {
+    pub(in crate::logger) async fn keep(&self) {
         let spool = self.spool().filter(|spool| spool.fills());
         let (tick, patience) = spool.map_or((TICK, None), |spool| {
             let interval = spool.settings().interval;

@@ -10,7 +10,7 @@ use crate::logger::parcel::Parcel;
 
 /// A connected datagram socket.
 #[derive(Debug)]
-pub(super) enum Datagram {
+pub(in crate::logger) enum Datagram {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
@@ -19,7 +19,7 @@ impl Datagram {
     /// Sends records until the socket has no more room, and waits for room for at least one.
     ///
     /// A record that is too large for a datagram is passed over.
-    pub(super) async fn send(&self, parcel: &mut Parcel) -> io::Result<()> {
+    pub(in crate::logger) async fn send(&self, parcel: &mut Parcel) -> io::Result<()> {
         let mut sent = false;
         while let Some(record) = parcel.next_record() {
             let len = record.len();

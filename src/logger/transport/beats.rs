@@ -12,14 +12,14 @@ use std::task::Poll;
 
 use tokio::io::ReadBuf;
 
-use crate::logger::io::Io;
+use crate::logger::transport::socket::Socket;
 use crate::wire::lumberjack::Acks;
 use crate::wire::lumberjack::Windows;
 
 /// An open stream.
 #[derive(Debug)]
-pub(super) struct Beats {
-    io: Io,
+pub(in crate::logger) struct Beats {
+    socket: Socket,
     windows: Windows,
     /// Framed windows that the kernel, or TLS, has not taken whole.
     out: Vec<u8>,
@@ -33,7 +33,7 @@ pub(super) struct Beats {
 
 /// What happened on the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::logger) enum Event {
     /// All windows have left.
     Written,
     /// The log server has taken the records of the oldest window up to this number; 0: it is at work.
@@ -41,10 +41,10 @@ pub(super) enum Event {
 }
 
 impl Beats {
-    pub(super) fn new(io: Io, compression: u32) -> Self {
+    pub(in crate::logger) fn new(socket: Socket, compression: u32) -> Self {
         let level = u8::try_from(compression).unwrap_or(9);
         Self {
-            io,
+            socket,
             windows: Windows::new(level),
             out: Vec::new(),
             written: 0,
@@ -56,24 +56,24 @@ impl Beats {
 
     /// Frames a window, to be written by [`Self::work`]. None of the records may be empty; a window without any asks
     /// the log server whether it is there.
-    pub(super) fn open_window<'r>(&mut self, records: impl IntoIterator<Item = &'r [u8]>) {
+    pub(in crate::logger) fn open_window<'r>(&mut self, records: impl IntoIterator<Item = &'r [u8]>) {
         self.windows.write(&mut self.out, records);
     }
 
     /// True while framed windows have not left.
-    pub(super) fn is_writing(&self) -> bool {
+    pub(in crate::logger) fn is_writing(&self) -> bool {
         self.written < self.out.len() || self.unflushed
     }
 
     /// Writes what is to be written and reads what the log server says, until something has happened.
     ///
     /// A dropped future loses nothing.
-    pub(super) async fn work(&mut self) -> io::Result<Event> {
+    pub(in crate::logger) async fn work(&mut self) -> io::Result<Event> {
         poll_fn(|context| self.poll_work(context)).await
     }
 
     /// Resolves when the server has closed the connection or broken it, or says something out of turn.
-    pub(super) async fn closed(&mut self) -> io::Error {
+    pub(in crate::logger) async fn closed(&mut self) -> io::Error {
         loop {
             match self.work().await {
                 Ok(Event::Written | Event::Acknowledged(0)) => {}
@@ -84,8 +84,8 @@ impl Beats {
     }
 
     /// Ends the writing side.
-    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
-        self.io.shutdown().await
+    pub(in crate::logger) async fn shutdown(&mut self) -> io::Result<()> {
+        self.socket.shutdown().await
     }
 
     fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Event>> {
@@ -106,7 +106,7 @@ impl Beats {
             }
             let mut scratch = [0; 1024];
             let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(self.io.stream()).poll_read(context, &mut buffer) {
+            match Pin::new(self.socket.stream()).poll_read(context, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => {}
@@ -124,7 +124,7 @@ impl Beats {
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match Pin::new(self.io.stream()).poll_write(context, rest) {
+            match Pin::new(self.socket.stream()).poll_write(context, rest) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -134,9 +134,9 @@ impl Beats {
         self.out.clear();
         self.out.shrink_to(OUT_KEPT);
         self.written = 0;
-        self.unflushed = self.io.buffers();
+        self.unflushed = self.socket.buffers();
         if self.unflushed {
-            match Pin::new(self.io.stream()).poll_flush(context) {
+            match Pin::new(self.socket.stream()).poll_flush(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => self.unflushed = false,
@@ -147,7 +147,7 @@ impl Beats {
 }
 
 /// The error of an acknowledgement for which there is no record.
-pub(super) fn unasked(number: u32) -> io::Error {
+pub(in crate::logger) fn unasked(number: u32) -> io::Error {
     let text = format!("the log server acknowledged record {number} of a window that has no such record");
     io::Error::new(io::ErrorKind::InvalidData, text)
 }

@@ -41,7 +41,7 @@ const URGENT: u8 = 2;
 
 /// The spool, open.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(in crate::logger) struct Spool {
     journal: journal::Handle,
     settings: config::Spool,
     /// False when the spool is only emptied: an earlier process filled it.
@@ -57,7 +57,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the directory can not be used.
-    pub(super) fn open(
+    pub(in crate::logger) fn open(
         config: &config::Logger,
         wanted: bool,
     ) -> Result<Option<(Self, Vec<Stored>)>, journal::Error> {
@@ -92,22 +92,22 @@ impl Spool {
     }
 
     /// True when what can not be delivered goes to disk.
-    pub(super) fn fills(&self) -> bool {
+    pub(in crate::logger) fn fills(&self) -> bool {
         self.fills
     }
 
     /// What was not delivered within this time goes to disk.
-    pub(super) fn settings(&self) -> &config::Spool {
+    pub(in crate::logger) fn settings(&self) -> &config::Spool {
         &self.settings
     }
 
     /// What the journal says of itself.
-    pub(super) fn stats(&self) -> journal::Stats {
+    pub(in crate::logger) fn stats(&self) -> journal::Stats {
         self.journal.stats()
     }
 
     /// Reads a chunk; none when it is damaged, which is told.
-    pub(super) async fn load(&self, position: Position) -> Option<Chunk> {
+    pub(in crate::logger) async fn load(&self, position: Position) -> Option<Chunk> {
         match self.journal.read(position).await {
             Ok(frame) => {
                 let chunk = decode(frame.payload);
@@ -124,19 +124,19 @@ impl Spool {
     }
 
     /// A chunk was delivered.
-    pub(super) fn acknowledge(&self, position: Position) {
+    pub(in crate::logger) fn acknowledge(&self, position: Position) {
         self.journal.acknowledge(position);
     }
 
     /// Syncs and ends.
-    pub(super) async fn close(&self) {
+    pub(in crate::logger) async fn close(&self) {
         if let Err(error) = self.journal.close().await {
             self.complain(&error);
         }
     }
 
     /// Tells when lines begin to go to disk and when all of them have left it; returns whether some are on it.
-    pub(super) fn tell(&self, filling: bool, filled: bool, is_empty: bool) -> bool {
+    pub(in crate::logger) fn tell(&self, filling: bool, filled: bool, is_empty: bool) -> bool {
         if filled && !filling && self.raise(Complaint::Filling).is_some() {
             tracing::warn!(
                 target: TARGET,
@@ -177,7 +177,7 @@ impl Backlog {
     /// Puts everything on disk that is not there, what the shipper holds included; true when all of it is.
     ///
     /// A dropped future loses nothing; what was being written may be written once more.
-    pub(super) async fn spill(&self) -> bool {
+    pub(in crate::logger) async fn spill(&self) -> bool {
         match self.spool().filter(|spool| spool.fills) {
             Some(spool) => self.write_to(spool).await,
             None => false,
@@ -185,7 +185,7 @@ impl Backlog {
     }
 
     /// Does the same at the end of the process, for the next one, whatever happens to records otherwise.
-    pub(super) async fn save(&self) {
+    pub(in crate::logger) async fn save(&self) {
         if !self.buffer.stats().queued.is_zero()
             && let Some(spool) = self.last_resort()
         {
@@ -224,7 +224,11 @@ impl Backlog {
 
     /// Puts copies of chunks on disk that the backlog knows nothing of; none when that is not possible, or not wanted
     /// before the end of the process.
-    pub(super) async fn copy(&self, chunks: Vec<Chunk>, at_the_end: bool) -> Option<Vec<Position>> {
+    pub(in crate::logger) async fn copy(
+        &self,
+        chunks: Vec<Chunk>,
+        at_the_end: bool,
+    ) -> Option<Vec<Position>> {
         let spool = if at_the_end { self.last_resort() } else { self.spool().filter(|spool| spool.fills) }?;
         let _turn = spool.turn.lock().await;
         let mut copies = Vec::with_capacity(chunks.len());
@@ -251,7 +255,7 @@ impl Backlog {
     }
 
     /// Takes copies off the disk.
-    pub(super) fn forget_copies(&self, copies: Vec<Position>) {
+    pub(in crate::logger) fn forget_copies(&self, copies: Vec<Position>) {
         if let Some(spool) = self.spool().filter(|_| !copies.is_empty()) {
             spool.journal.acknowledge_all(copies);
         }

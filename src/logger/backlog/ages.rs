@@ -13,13 +13,13 @@ use crate::buffer::Stats;
 
 /// Notes of how many records had entered when.
 #[derive(Debug, Default)]
-pub(super) struct Ages {
+pub(in crate::logger) struct Ages {
     notes: VecDeque<(u64, Instant)>,
 }
 
 impl Ages {
     /// Takes note of the counters at `now`.
-    pub(super) fn note(&mut self, stats: &Stats, now: Instant) {
+    pub(in crate::logger) fn note(&mut self, stats: &Stats, now: Instant) {
         self.forget(stats);
         let entered = entered(stats);
         if stats.queued.is_zero() && stats.spooled.is_zero() {
@@ -34,7 +34,7 @@ impl Ages {
     }
 
     /// The age of the oldest record that waits, up to the distance of two notes too young; `None` when none waits.
-    pub(super) fn oldest(&mut self, stats: &Stats, now: Instant) -> Option<Duration> {
+    pub(in crate::logger) fn oldest(&mut self, stats: &Stats, now: Instant) -> Option<Duration> {
         self.forget(stats);
         self.notes.front().map(|(_, noted)| now.saturating_duration_since(*noted))
     }

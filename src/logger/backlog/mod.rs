@@ -17,6 +17,10 @@
 //! **Stop.** What could not be sent by then is put on disk for the next process, also where nothing goes to disk
 //! otherwise. Without a place for it, or when the disk does not take it, it is dropped with the cause `exit`.
 
+mod ages;
+mod keeper;
+pub(super) mod spool;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -36,8 +40,8 @@ use crate::config;
 use crate::config::Overflow;
 use crate::journal;
 use crate::journal::Position;
-use crate::logger::ages::Ages;
-use crate::logger::spool::Spool;
+use crate::logger::backlog::ages::Ages;
+use crate::logger::backlog::spool::Spool;
 
 /// What the backlog knows a taken chunk by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
