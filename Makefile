@@ -1,5 +1,5 @@
 # The two commands are `make run` and `make test`; both install what they need (as root, from Debian's packages).
-.PHONY: run test bench chaos lint doc deps deps-run deps-test clean help
+.PHONY: run test bench chaos lint doc deps deps-run deps-test deps-bench clean help
 
 CARGO ?= cargo
 
@@ -16,17 +16,18 @@ test: deps-test ## Run every check and every test
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	$(CARGO) test --locked
 
-bench: ## Measure, each figure against a baseline of the same run
+bench: deps-bench ## Measure, each figure against a baseline of the same run
 	$(CARGO) bench --locked --bench log
 	$(CARGO) bench --locked --bench ship
 	$(CARGO) bench --locked --bench ingest
+	$(CARGO) bench --locked --bench relay
 	$(CARGO) bench --locked --bench journal
 	$(CARGO) bench --locked --bench fanout
 
 chaos: ## Let everything go wrong that can, and say what is lost: a table, and exit code 1 when a promise breaks
 	$(CARGO) bench --locked --bench chaos
 
-deps: deps-run deps-test ## Install what running and testing need
+deps: deps-run deps-test deps-bench ## Install what running, testing and measuring need
 
 deps-run:
 	@tests/install.sh nginx=nginx openssl=openssl
@@ -35,6 +36,10 @@ deps-test:
 	@tests/install.sh nginx=nginx openssl=openssl node=nodejs npm=npm curl=curl systemd-analyze=systemd \
 		/usr/lib/nginx/modules/ngx_http_lua_module.so=libnginx-mod-http-lua
 	@npm --prefix tests/sdk ci --ignore-scripts --no-audit --no-fund --loglevel=error
+
+# The library's folder has the name of the machine's architecture in it.
+deps-bench:
+	@tests/install.sh rsyslogd=rsyslog "$$(echo /usr/lib/*/rsyslog)/lmnsd_ossl.so=rsyslog-openssl"
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -306,8 +306,8 @@ const YIELDS: u32 = 4;
 /// Bytes of records in one chunk. At 64 KiB a write call costs least per byte; a longer record gets its own chunk.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Empty chunks kept for reuse: 1 MiB, enough for the swing between producers and shipper in steady state.
-const SPARE_CHUNKS: usize = 16;
+/// Empty chunks kept for reuse: 4 MiB, enough for the swing between producers and shipper in steady state.
+const SPARE_CHUNKS: usize = 64;
 
 #[cfg(test)]
 mod tests {

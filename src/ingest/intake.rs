@@ -4,6 +4,7 @@
 //! is refused: what can not be read becomes the `message` of a record, and what had to be changed is counted.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -349,7 +350,7 @@ enum Fate {
 /// Writes the members: runs of those that are kept in one piece.
 fn put(line: &mut Line<'_>, object: &Object<'_>, counts: &Tally, fate: impl Fn(&Member) -> Fate) {
     let mut scratch = Vec::new();
-    let (mut renamed, mut shadowed) = (0, 0);
+    let (mut renamed, mut shadowed, mut names) = (0, 0, Names::default());
     let mut members = object.members;
     // One by one they lose their line breaks, and as many go in as there is room for.
     let mut in_runs = !object.breaks;
@@ -368,7 +369,7 @@ fn put(line: &mut Line<'_>, object: &Object<'_>, counts: &Tally, fate: impl Fn(&
             },
             Fate::Renamed => {
                 renamed += 1;
-                let name = other_name(&object.key(member));
+                let name = names.other(object, member);
                 line.foreign(&name, json::one_line(object.value(member), &mut scratch));
             }
             Fate::Kept => {
@@ -396,6 +397,30 @@ fn hashed(value: &str) -> Option<String> {
     (!token.is_empty()).then(|| trail::hashed(&token))
 }
 
+/// The names that members of an object have or got, where new ones may meet them.
+#[derive(Default)]
+struct Names<'a> {
+    taken: Option<HashSet<Cow<'a, str>>>,
+}
+
+impl<'a> Names<'a> {
+    /// A name for a member whose own would collide, that no other member of `object` has.
+    fn other(&mut self, object: &Object<'a>, member: &Member) -> String {
+        let mut name = other_name(&object.key(member));
+        // Two names that no index takes may become the same; any other can only meet one with the prefix.
+        let meets = |member: &Member| matches!(member.meaning, Meaning::Source | Meaning::Unmappable);
+        if !object.members.iter().any(meets) {
+            return name;
+        }
+        let keys = || object.members.iter().map(|member| object.key(member)).collect();
+        let taken = self.taken.get_or_insert_with(keys);
+        while !taken.insert(Cow::Owned(name.clone())) {
+            name.insert_str(0, "source.");
+        }
+        name
+    }
+}
+
 /// A name for a key that would collide.
 fn other_name(key: &str) -> String {
     if key.is_empty() {
@@ -410,7 +435,7 @@ fn other_name(key: &str) -> String {
 /// True when a member of a syslog body can not keep its name beside the fields that are ours.
 fn collides(meaning: Meaning, value: &str, head: Relayed) -> bool {
     match meaning {
-        Meaning::None | Meaning::Level | Meaning::Time | Meaning::Token => false,
+        Meaning::None | Meaning::Level | Meaning::Time | Meaning::Token | Meaning::Source => false,
         Meaning::Timestamp => head.at.is_some(),
         Meaning::Action => head.action.is_some(),
         Meaning::FlatLevel => head.level.is_some(),
@@ -616,6 +641,18 @@ mod tests {
                 r#""syslog.facility":"user","syslog.severity":"notice","syslog.hostname":"h","source.node":1,"#,
                 r#""source.event":"x","source.event.id":"y","host":{"name":"z"},"source.tag":2,"source._":3,"#,
                 r#""source.a__b":4,"source.@metadata":{},"source.log.truncated":false,"source.syslog.hostname":5}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn a_new_name_is_no_other_members_name() {
+        check(
+            r#"<13>Nov 20 23:40:00 nginx: {"node":1,"source.node":2,"source.source.node":3,"..":4,"._":5,"time":1795217939}"#,
+            concat!(
+                r#"{"@timestamp":"2026-11-20T23:38:59.000Z","action":"nginx_access","log.level":"info","tag":"nginx","#,
+                r#""source.source.source.node":1,"source.node":2,"source.source.node":3,"source.__":4,"#,
+                r#""source.source.__":5,"time":1795217939}"#
             ),
         );
     }

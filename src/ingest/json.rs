@@ -17,6 +17,8 @@ use super::scan::Span;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     span: Span,
+    /// True when its key has escapes.
+    escaped: bool,
     /// A number that differs for most keys.
     print: u32,
     /// What its key says to us.
@@ -27,11 +29,30 @@ pub(super) struct Member {
 
 impl Member {
     const BLANK: Self = Self {
-        span: Span { start: 0, key_end: 0, value: 0, end: 0, escaped: false },
+        span: Span { start: 0, key_end: 0, value: 0, end: 0 },
+        escaped: false,
         print: 0,
         meaning: Meaning::None,
         shadowed: false,
     };
+
+    /// Its key, without escapes.
+    fn key<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let quoted = text.get(self.span.start..=self.span.key_end).filter(|_| self.escaped);
+        match quoted.and_then(|quoted| serde_json::from_str(quoted).ok()) {
+            Some(plain) => Cow::Owned(plain),
+            None => Cow::Borrowed(raw_key(text, self.span)),
+        }
+    }
+
+    /// Finds out what its key is; the spans are known.
+    #[inline(never)]
+    fn classify(&mut self, text: &str) {
+        let raw = raw_key(text, self.span).as_bytes();
+        self.escaped = memchr::memchr(b'\\', raw).is_some();
+        self.print = print(raw);
+        self.meaning = Meaning::of(&self.key(text));
+    }
 }
 
 /// What a key says to us.
@@ -60,6 +81,8 @@ pub(super) enum Meaning {
     /// Where our records (the first five), Logstash or the Elastic Common Schema (the others) keep an object:
     /// Elasticsearch refuses a record that has any other value there.
     Object,
+    /// What begins with `source.`, as the new names of renamed members do.
+    Source,
     /// A name that no index takes: an empty one, or one with an empty part between dots.
     Unmappable,
 }
@@ -80,6 +103,7 @@ impl Meaning {
             | "agent" | "ecs" | "url" | "http" | "user" | "error" => Self::Object,
             key if key.starts_with("syslog.") => Self::Header,
             key if is_unmappable(key) => Self::Unmappable,
+            key if key.starts_with("source.") => Self::Source,
             _ => Self::None,
         }
     }
@@ -104,7 +128,7 @@ pub(super) struct Object<'a> {
 impl<'a> Object<'a> {
     /// The key of a member, without escapes.
     pub(super) fn key(&self, member: &Member) -> Cow<'a, str> {
-        key(self.text, member.span)
+        member.key(self.text)
     }
 
     /// The value of a member, as it was written.
@@ -138,49 +162,56 @@ impl Members {
     pub(super) fn read<'m>(&'m mut self, text: &'m str) -> Result<Object<'m>, Fault> {
         let Self { list, shape } = self;
         list.clear();
-        // A filter of 256 bits tells most keys for new without a look at the others.
-        let mut filter = [0_u128; 2];
-        let (mut all_guessed, mut escaped) = (true, false);
+        let mut guesses = 0;
         let guess = |index| shape.guess(index);
-        let breaks = scan::object(text, guess, |span, guessed| {
-            let (print, meaning) = match shape.parts.get(list.len()).filter(|_| guessed) {
-                Some(part) => (part.print, part.meaning),
-                None => (print(raw_key(text, span).as_bytes()), Meaning::of(&key(text, span))),
-            };
-            let [low, high] = &mut filter;
-            let (half, bit) = (if print & 128 == 0 { low } else { high }, 1 << (print % 128));
-            if *half & bit != 0 && list.len() <= FEW {
-                let same = move |other: &&mut Member| {
-                    other.print == print && raw_key(text, other.span) == raw_key(text, span)
-                };
-                list.iter_mut().filter(same).for_each(|other| other.shadowed = true);
-            }
-            *half |= bit;
-            escaped |= span.escaped;
-            all_guessed &= guessed;
+        let breaks = scan::object(text, guess, |start, key_end, value, end, guessed| {
+            let part = if guessed { shape.parts.get(list.len()) } else { None };
             // Filled in place: what is put together elsewhere and copied costs as much as reading a key.
             list.push(Member::BLANK);
-            if let Some(member) = list.last_mut() {
-                member.span = span;
-                member.print = print;
-                member.meaning = meaning;
+            let Some(member) = list.last_mut() else { return };
+            member.span.start = start;
+            member.span.key_end = key_end;
+            member.span.value = value;
+            member.span.end = end;
+            if let Some(part) = part {
+                guesses += 1;
+                (member.print, member.meaning, member.escaped) = (part.print, part.meaning, part.escaped);
+            } else {
+                member.classify(text);
             }
         })?;
-        if list.len() > FEW || escaped {
+        if guesses < list.len() || !shape.unique {
             shadow(text, list);
-        }
-        if !all_guessed && !breaks {
-            shape.learn(text, list);
+            if guesses < list.len() && !breaks {
+                shape.learn(text, list);
+            }
         }
         Ok(Object { text, members: list, breaks })
     }
 }
 
-/// Finds keys that come more than once among many.
+/// Finds keys that come more than once.
 fn shadow(text: &str, list: &mut [Member]) {
-    let mut seen = HashSet::with_capacity(list.len());
-    for member in list.iter_mut().rev() {
-        member.shadowed = !seen.insert(key(text, member.span));
+    if list.len() > FEW || list.iter().any(|member| member.escaped) {
+        let mut seen = HashSet::with_capacity(list.len());
+        for member in list.iter_mut().rev() {
+            member.shadowed = !seen.insert(member.key(text));
+        }
+        return;
+    }
+    // A filter of 256 bits tells most keys for new without a look at the others.
+    let mut filter = [0_u128; 2];
+    for at in 0..list.len() {
+        let Some((former, [member, ..])) = list.split_at_mut_checked(at) else { return };
+        let [low, high] = &mut filter;
+        let (half, bit) = (if member.print & 128 == 0 { low } else { high }, 1 << (member.print % 128));
+        if *half & bit != 0 {
+            let same = |other: &&mut Member| {
+                other.print == member.print && raw_key(text, other.span) == raw_key(text, member.span)
+            };
+            former.iter_mut().filter(same).for_each(|other| other.shadowed = true);
+        }
+        *half |= bit;
     }
 }
 
@@ -189,14 +220,6 @@ const FEW: usize = 64;
 
 fn raw_key(text: &str, span: Span) -> &str {
     text.get(span.start + 1..span.key_end).unwrap_or_default()
-}
-
-fn key<'a>(text: &'a str, span: Span) -> Cow<'a, str> {
-    let quoted = text.get(span.start..=span.key_end).filter(|_| span.escaped);
-    match quoted.and_then(|quoted| serde_json::from_str(quoted).ok()) {
-        Some(plain) => Cow::Owned(plain),
-        None => Cow::Borrowed(raw_key(text, span)),
-    }
 }
 
 /// A number that differs for most keys: made of their length and of the letters at both ends and in the middle.
@@ -215,6 +238,8 @@ fn print(key: &[u8]) -> u32 {
 struct Shape {
     text: Vec<u8>,
     parts: Vec<Part>,
+    /// True when no key comes twice.
+    unique: bool,
     /// How many more lines may look different before one of them is taken for the new shape.
     patience: u8,
 }
@@ -236,7 +261,7 @@ impl Shape {
     #[inline]
     fn guess(&self, index: usize) -> Option<Guess<'_>> {
         let part = self.parts.get(index)?;
-        Some(Guess { text: self.text.get(part.start..part.end)?, key: part.key, escaped: part.escaped })
+        Some(Guess { text: self.text.get(part.start..part.end)?, key: part.key })
     }
 
     /// Takes the members of `text` for the next guesses, unless the former ones may still be good for others.
@@ -249,7 +274,8 @@ impl Shape {
         self.text.clear();
         self.parts.clear();
         let mut from = text.find('{').unwrap_or(0);
-        for Member { span, print, meaning, .. } in list {
+        self.unique = list.iter().all(|member| !member.shadowed);
+        for Member { span, escaped, print, meaning, .. } in list {
             let before = text.as_bytes().get(from..span.value).unwrap_or_default();
             if self.text.len() + before.len() > SHAPE_MAX {
                 return;
@@ -260,7 +286,7 @@ impl Shape {
                 start,
                 end: self.text.len(),
                 key: (span.start - from, span.key_end - from),
-                escaped: span.escaped,
+                escaped: *escaped,
                 print: *print,
                 meaning: *meaning,
             });
@@ -298,15 +324,22 @@ pub(super) fn word(raw: &str) -> Option<&str> {
 
 /// Unix seconds, with or without a fraction, of this century: what nginx writes as `$msec`.
 pub(super) fn unix_time(raw: &str) -> Option<Duration> {
-    let (whole, fraction) = raw.split_once('.').unwrap_or((raw, ""));
-    let seconds = whole.parse().ok().filter(|seconds| (946_684_800..4_102_444_800_u64).contains(seconds))?;
-    let mut nanos = 0;
-    let mut unit = 100_000_000;
-    for digit in fraction.bytes() {
-        nanos += u32::from(digit.is_ascii_digit().then(|| digit - b'0')?) * unit;
-        unit /= 10;
+    // Ten digits are the seconds from 2001 to 2286.
+    let (whole, fraction) = raw.as_bytes().split_at_checked(10)?;
+    let seconds =
+        whole.iter().try_fold(0, |seconds, digit| Some(seconds * 10 + u64::from(decimal(*digit)?)))?;
+    let (mut nanos, mut unit) = (0, 100_000_000);
+    if let Some((point, digits)) = fraction.split_first() {
+        for digit in Some(digits).filter(|_| *point == b'.')? {
+            nanos += u32::from(decimal(*digit)?) * unit;
+            unit /= 10;
+        }
     }
-    Some(Duration::new(seconds, nanos))
+    (1_000_000_000..4_102_444_800).contains(&seconds).then_some(Duration::new(seconds, nanos))
+}
+
+fn decimal(digit: u8) -> Option<u8> {
+    digit.is_ascii_digit().then(|| digit - b'0')
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod drops;
 mod intake;
 mod json;
 mod nginx;
+mod pace;
 mod scan;
 mod streams;
 mod syslog;

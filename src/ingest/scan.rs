@@ -28,8 +28,6 @@ pub(super) struct Span {
     pub(super) value: usize,
     /// Where its value has ended.
     pub(super) end: usize,
-    /// True when its key has escapes.
-    pub(super) escaped: bool,
 }
 
 /// What may stand between two values: everything from behind the one to the other, with the key in it.
@@ -39,12 +37,10 @@ pub(super) struct Guess<'a> {
     pub(super) text: &'a [u8],
     /// Where in it the quotes of the key are.
     pub(super) key: (usize, usize),
-    /// True when its key has escapes.
-    pub(super) escaped: bool,
 }
 
-/// Gives the members of the object that `text` is to `found`, with true when `guess` has told the key of this index.
-/// The answer is true when there are line breaks or tabs between tokens.
+/// Gives the members of the object that `text` is to `found`: the places of a [`Span`] one by one, and true when
+/// `guess` has told the key. The answer is true when there are line breaks or tabs between tokens.
 ///
 /// # Errors
 /// When it is no object, or passes a limit.
@@ -52,13 +48,13 @@ pub(super) struct Guess<'a> {
 pub(super) fn object<'g>(
     text: &str,
     guess: impl Fn(usize) -> Option<Guess<'g>>,
-    mut found: impl FnMut(Span, bool),
+    mut found: impl FnMut(usize, usize, usize, usize, bool),
 ) -> Result<bool, Fault> {
     let mut scan = Scan::new(text.as_bytes());
     scan.blank();
     for index in 0.. {
         let guessed = scan.guessed(guess(index));
-        let (start, key_end, escaped) = if let Some(key) = guessed {
+        let (start, key_end) = if let Some(key) = guessed {
             key
         } else {
             scan.blank();
@@ -82,7 +78,7 @@ pub(super) fn object<'g>(
         if index == WIDTH {
             return Err(Fault::TooWide);
         }
-        found(Span { start, key_end, value, end: scan.at, escaped }, guessed.is_some());
+        found(start, key_end, value, scan.at, guessed.is_some());
     }
     scan.blank();
     if scan.at == text.len() { Ok(scan.breaks) } else { Err(Fault::BadJson) }
@@ -132,27 +128,26 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Passes what was guessed, when it is there. The answer says where the quotes of the key are, and if it has
-    /// escapes.
+    /// Passes what was guessed, when it is there. The answer says where the quotes of the key are.
     #[inline(always)]
-    fn guessed(&mut self, guess: Option<Guess<'_>>) -> Option<(usize, usize, bool)> {
+    fn guessed(&mut self, guess: Option<Guess<'_>>) -> Option<(usize, usize)> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let guess = guess.filter(|guess| rest.starts_with(guess.text))?;
+        let guess = guess.filter(|guess| begins(rest, guess.text))?;
         let (from, (start, end)) = (self.at, guess.key);
         self.at += guess.text.len();
-        Some((from + start, from + end, guess.escaped))
+        Some((from + start, from + end))
     }
 
     /// Passes a key and its colon; the answer is that of [`Self::guessed`].
     #[inline(always)]
-    fn key(&mut self) -> Result<(usize, usize, bool), Fault> {
+    fn key(&mut self) -> Result<(usize, usize), Fault> {
         let start = self.at;
         self.expect(b'"')?;
-        let escaped = self.string()?;
+        self.string()?;
         let end = self.at - 1;
         self.blank();
         self.expect(b':')?;
-        Ok((start, end, escaped))
+        Ok((start, end))
     }
 
     #[inline(always)]
@@ -170,17 +165,16 @@ impl<'a> Scan<'a> {
 
     // === Strings ===
 
-    /// Passes the rest of a string, its closing quote included; true when there are escapes in it.
+    /// Passes the rest of a string, its closing quote included.
     #[inline(always)]
-    fn string(&mut self) -> Result<bool, Fault> {
+    fn string(&mut self) -> Result<(), Fault> {
         self.plain();
-        let ends = self.peek() == Some(b'"');
-        if ends {
+        if self.peek() == Some(b'"') {
             self.at += 1;
         } else {
             *self = self.escaped()?;
         }
-        Ok(!ends)
+        Ok(())
     }
 
     /// The rest of a string from its first escape on.
@@ -305,8 +299,7 @@ impl<'a> Scan<'a> {
         match self.peek() {
             Some(b'"') => {
                 self.at += 1;
-                self.string()?;
-                Ok(())
+                self.string()
             }
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.word(b"true"),
@@ -385,6 +378,17 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// True when `text` begins with `start`, which has some ten bytes mostly: two looks at eight are enough then.
+#[inline(always)]
+fn begins(text: &[u8], start: &[u8]) -> bool {
+    let Some(text) = text.get(..start.len()) else { return false };
+    if (8..=16).contains(&start.len()) {
+        text.first_chunk::<8>() == start.first_chunk() && text.last_chunk::<8>() == start.last_chunk()
+    } else {
+        text == start
+    }
+}
+
 /// How many bytes are looked at together.
 const BLOCK: usize = 64;
 
@@ -424,10 +428,10 @@ mod tests {
         object(
             text,
             |_| None,
-            |span, guessed| {
+            |start, key_end, value, end, guessed| {
                 assert!(!guessed);
                 let piece = |from: usize, to: usize| text.get(from..to).unwrap();
-                members.push((piece(span.start, span.key_end + 1), piece(span.value, span.end)));
+                members.push((piece(start, key_end + 1), piece(value, end)));
             },
         )?;
         Ok(members)
@@ -551,6 +555,20 @@ mod tests {
             for end in ["\"", "\\\"\"", "é\"", "\n\"", ""] {
                 agrees(&format!("{{\"{}{end}:1}}", "k".repeat(length))).unwrap();
                 agrees(&format!("{{\"a\":\"{}{end}}}", "v".repeat(length))).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_is_compared_to_the_last_byte() {
+        for length in 0..40 {
+            let start = vec![b'x'; length];
+            assert!(begins(&[b'x'; 40], &start));
+            assert_eq!(begins(&start[..length.saturating_sub(1)], &start), length == 0);
+            for at in 0..length {
+                let mut other = [b'x'; 40];
+                other[at] = b'y';
+                assert!(!begins(&other, &start), "{length} {at}");
             }
         }
     }

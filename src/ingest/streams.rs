@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 use super::CONNECTIONS;
 use super::LAST_CALL;
 use super::intake::Intake;
+use super::pace::GATHER;
+use super::pace::Pace;
 use crate::clock;
 use crate::net::Listener;
 use crate::net::Stream;
@@ -25,6 +27,9 @@ const READ: usize = 64 * 1024;
 
 /// How many reads one connection may do before the others get their turn.
 const BATCH: usize = 4;
+
+/// So much at once is not little: the sender fills the socket's buffer, and must not be kept waiting.
+const LITTLE: usize = 16 * 1024;
 
 /// How many batches are read at the end: 4 MiB, more than what the kernel keeps for a connection by default.
 const LAST_BATCHES: usize = 16;
@@ -101,7 +106,7 @@ async fn next(listener: &Listener, slots: &Arc<Semaphore>) -> io::Result<(Stream
 /// Reads lines until the connection ends or the tasks are stopped.
 async fn serve(stream: Stream, intake: Intake, tasks: Tasks, slot: OwnedSemaphorePermit) {
     let mut connection = Connection { stream, intake, frames: Frames::default() };
-    let mut stopping = pin!(tasks.stopping());
+    let (mut stopping, mut pace) = (pin!(tasks.stopping()), Pace::default());
     loop {
         let ready = tokio::select! {
             () = &mut stopping => {
@@ -111,7 +116,10 @@ async fn serve(stream: Stream, intake: Intake, tasks: Tasks, slot: OwnedSemaphor
             ready = connection.stream.ready(Interest::READABLE) => ready,
         };
         match ready.and_then(|_| connection.drain(BATCH)) {
-            Ok(Progress::Open) => tokio::task::yield_now().await,
+            Ok(Progress::Open(bytes, received)) if bytes < LITTLE && pace.is_busy(received) => {
+                tokio::time::sleep(GATHER).await;
+            }
+            Ok(Progress::Open(..)) => tokio::task::yield_now().await,
             Ok(Progress::Closed) => break,
             Err(error) => {
                 tracing::debug!(%error, "a log connection broke");
@@ -130,7 +138,8 @@ struct Connection {
 }
 
 enum Progress {
-    Open,
+    /// So many bytes were read, at this time.
+    Open(usize, Duration),
     Closed,
 }
 
@@ -141,11 +150,13 @@ impl Connection {
         let Self { stream, intake, frames } = self;
         let max = intake.max_line();
         let progress = LANDING.with_borrow_mut(|landing| {
+            let mut taken = 0;
             for _ in 0..limit {
                 match stream.try_read(landing) {
                     Ok(0) => return Ok(Progress::Closed),
                     Ok(length) => {
                         let bytes = landing.get(..length).unwrap_or_default();
+                        taken += length;
                         frames.feed(bytes, max, &mut |line, cut| intake.line(line, received, cut));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -153,7 +164,7 @@ impl Connection {
                     Err(error) => return Err(error),
                 }
             }
-            Ok(Progress::Open)
+            Ok(Progress::Open(taken, received))
         });
         intake.settle();
         progress
@@ -167,7 +178,7 @@ impl Connection {
         for _ in 0..LAST_BATCHES {
             // The runtime may not know yet what has arrived, so that a look without a wait could miss it.
             let ready = tokio::time::timeout(LAST_CALL, self.stream.ready(Interest::READABLE)).await;
-            if !matches!((ready, self.drain(BATCH)), (Ok(Ok(_)), Ok(Progress::Open))) {
+            if !matches!((ready, self.drain(BATCH)), (Ok(Ok(_)), Ok(Progress::Open(..)))) {
                 return;
             }
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::net::ToSocketAddrs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use socket2::Domain;
 use socket2::Socket;
@@ -196,6 +197,26 @@ impl Datagram {
         }
     }
 
+    /// Lets datagrams gather for `time`, and wakes nobody for those that arrive meanwhile.
+    ///
+    /// # Errors
+    /// When the runtime can not watch the socket again; it is closed then.
+    pub async fn gather(self, time: Duration) -> io::Result<Self> {
+        // The event loop is woken by whatever it watches, waited for or not.
+        match self {
+            Self::Unix(file, socket) => {
+                let socket = socket.into_std()?;
+                tokio::time::sleep(time).await;
+                Ok(Self::Unix(file, UnixDatagram::from_std(socket)?))
+            }
+            Self::Udp(socket) => {
+                let socket = socket.into_std()?;
+                tokio::time::sleep(time).await;
+                Ok(Self::Udp(UdpSocket::from_std(socket)?))
+            }
+        }
+    }
+
     /// Takes one datagram; what is longer than `buffer` is cut. `WouldBlock` when none is there.
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -313,6 +334,32 @@ mod tests {
         }
         assert!(udp.receive_buffer().unwrap() >= 65_536);
         assert_eq!(unix.receive_buffer(), None);
+    }
+
+    #[tokio::test]
+    async fn what_gathers_is_there_afterwards() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        let unix = bind_datagram(&Address::Unixgram(path.clone()), 0o600, 4096).unwrap();
+        let udp = bind_datagram(&address("udp:127.0.0.1:0"), 0, 65_536).unwrap();
+        let to = internet(&udp.address());
+        UnixDatagram::unbound().unwrap().send_to(b"one", &path).await.unwrap();
+        UdpSocket::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .send_to(b"two", (to.host.as_str(), to.port))
+            .await
+            .unwrap();
+        for (socket, expected) in [(unix, b"one"), (udp, b"two")] {
+            let at = socket.address();
+            let socket = socket.gather(Duration::from_millis(1)).await.unwrap();
+            assert_eq!(socket.address(), at);
+            let mut buffer = [0; 16];
+            socket.readable().await.unwrap();
+            assert_eq!(socket.try_recv(&mut buffer).unwrap(), 3);
+            assert_eq!(&buffer[..3], expected);
+        }
+        assert!(!path.exists(), "the file goes with the socket");
     }
 
     #[tokio::test]

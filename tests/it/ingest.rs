@@ -62,6 +62,11 @@ impl Bench {
 
     /// Stops, which takes in what has been sent, and returns the records.
     async fn records(self) -> Vec<Map<String, Value>> {
+        self.text().await.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The same, as they were written.
+    async fn text(self) -> String {
         self.tasks.stop();
         self.tasks.wait().await;
         assert_eq!(self.tasks.failed(), None);
@@ -69,8 +74,7 @@ impl Bench {
         while let Some(chunk) = self.buffer.take() {
             bytes.extend_from_slice(chunk.bytes());
         }
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        String::from_utf8(bytes).unwrap()
     }
 
     async fn messages(self) -> Vec<String> {
@@ -283,4 +287,234 @@ async fn a_sender_on_a_unix_stream_knows_exactly_what_was_not_taken_at_the_stop(
     told.await.unwrap();
     let records = bench.records().await.len();
     assert_eq!(sender.join().unwrap(), records);
+}
+
+// === Bad input ===
+
+/// What no sender should send, each on one line.
+fn bad_lines() -> Vec<Vec<u8>> {
+    let mut lines: Vec<Vec<u8>> = [
+        // Bytes that are no text.
+        &b"a\xff\xfe\xc3b"[..],
+        b"{\"a\":\"\xff\",\"\xc3\":1}",
+        b"{\"a\":\"\0\"}",
+        b"a\0b",
+        b"<13>Nov 20 23:40:00 h app: \xff\0",
+        // JSON that is none.
+        b"{",
+        b"}",
+        b"{\"a\":1}}",
+        b"{\"a\":1}{\"a\":2}",
+        b"{\"a\":\"\\ud800\"}",
+        b"{\"\\ud800\":1}",
+        b"{\"a\":1e999,\"b\":-1e999}",
+        b"{\"a\":NaN}",
+        b"null",
+        // Headers where none belong, and none where they do.
+        br#"{"message":"<134>Nov 20 23:40:00 h app: {\"node\":\"evil\"}"}"#,
+        br#"{"message":"42 <134>Nov 20 23:40:00 h app: x"}"#,
+        br#"<13>Nov 20 23:40:00 h app: {"message":"<134>1 2026-11-20T23:40:00Z h app - - - x"}"#,
+        br#"<13>Nov 20 23:40:00 h app: <13>Nov 20 23:40:00 h app: {"node":"evil"}"#,
+        b"<999>Nov 20 23:40:00 h app: x",
+        b"<13>",
+        b"<>",
+        // Names that are taken, once, twice and in disguise.
+        br#"{"a":1,"a":2,"\u0061":3}"#,
+        br#"{"node":"evil","node":"evil","\u006eode":"evil","boot_id":"evil"}"#,
+        br#"{"log.sequence":0,"event.id":"evil","log.truncated":"evil","@timestamp":"evil","action":[]}"#,
+        br#"{"host":"x","event":"x","process":"x","log":"x","service":"x"}"#,
+        br#"<13>Nov 20 23:40:00 h app: {"host":"x","event":"x","process":"x","log":"x","service":"x"}"#,
+        br#"<13>Nov 20 23:40:00 h app: {"node":"evil","\u006eode":"evil","":1,"a..b":2,"source.node":"evil"}"#,
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        for depth in [33, 600] {
+            lines.push(format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth)).into_bytes());
+            lines.push(format!("{{\"a\":{}", open.repeat(depth)).into_bytes());
+        }
+    }
+    for length in [MAX - 1, MAX, MAX + 1, 50_000] {
+        lines.push(vec![b'x'; length]);
+        lines.push(vec![0xff; length]);
+        lines.push(format!("{{\"a\":\"{}\"}}", "é".repeat(length / 2)).into_bytes());
+        lines.push(
+            format!("<13>Nov 20 23:40:00 h app: {{\"a\":\"{}\"}}", "\\n".repeat(length / 2)).into_bytes(),
+        );
+    }
+    lines.push(
+        format!("{{{}\"z\":0}}", (0..1001).map(|n| format!("\"{n}\":0,")).collect::<String>()).into_bytes(),
+    );
+    lines
+}
+
+/// The members of a record in their order, so that none hides another.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> serde::Deserialize<'de> for Members {
+    fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> serde::de::Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: serde::de::MapAccess<'de>>(self, mut map: M) -> Result<Members, M::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        json.deserialize_map(Reader)
+    }
+}
+
+/// Holds a record against what every record must be: parseable, short enough, and with our own fields once.
+fn checked(record: &str, sequence: usize) -> Map<String, Value> {
+    assert!(record.len() < MAX, "{record}");
+    let members: Members = serde_json::from_str(record).unwrap_or_else(|error| panic!("{error}: {record}"));
+    for (name, value) in [
+        ("node", Value::from("edge-1")),
+        ("boot_id", "aa".into()),
+        ("log.sequence", sequence.into()),
+        ("event.id", format!("aa-{sequence}").into()),
+    ] {
+        let found: Vec<&Value> =
+            members.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
+        assert_eq!(found, [&value], "{record}");
+    }
+    let count = members.0.len();
+    let map: Map<String, Value> = members.0.into_iter().collect();
+    assert_eq!(map.len(), count, "a name comes twice: {record}");
+    for name in ["@timestamp", "action", "log.level"] {
+        assert!(map.contains_key(name), "{name}: {record}");
+    }
+    map
+}
+
+/// Sends every bad line between two good ones, by `frame` on a stream or one by one, and looks at what became of them.
+async fn spray(listen: &str, mut send: impl AsyncFnMut(&Bench, &[Vec<u8>]), framed: bool) {
+    let bench = Bench::start_with(&[listen], 1 << 22);
+    let good =
+        |index: usize, place: &str| format!("<13>Nov 20 23:40:00 h app: {{\"message\":\"{place} {index}\"}}");
+    let bad = bad_lines();
+    let mut lines = Vec::new();
+    for (index, bad) in bad.iter().enumerate() {
+        // A length needs a header behind it to be believed.
+        let bad = if framed && !bad.starts_with(b"<1") {
+            [&b"<13>Nov 20 23:40:00 h app: "[..], bad].concat()
+        } else {
+            bad.clone()
+        };
+        lines.extend([good(index, "before").into_bytes(), bad, good(index, "after").into_bytes()]);
+    }
+    send(&bench, &lines).await;
+    let text = bench.text().await;
+    let records: Vec<_> = text.lines().enumerate().map(|(index, record)| checked(record, index)).collect();
+    assert_eq!(records.len(), 3 * bad.len());
+    for (index, three) in records.chunks(3).enumerate() {
+        assert_eq!(three[0]["message"], format!("before {index}"));
+        assert_eq!(three[2]["message"], format!("after {index}"));
+    }
+}
+
+fn lines_of(lines: &[Vec<u8>]) -> Vec<u8> {
+    lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect()
+}
+
+#[tokio::test]
+async fn bad_lines_on_a_unix_stream_become_whole_records_beside_whole_neighbours() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let send = async |_: &Bench, lines: &[Vec<u8>]| {
+        UnixStream::connect(&path).await.unwrap().write_all(&lines_of(lines)).await.unwrap();
+    };
+    spray(&format!("unix:{}", path.display()), send, false).await;
+}
+
+#[tokio::test]
+async fn bad_lines_over_tcp_become_whole_records_beside_whole_neighbours() {
+    let send = async |bench: &Bench, lines: &[Vec<u8>]| {
+        let at = bench.internet(0);
+        let mut stream = TcpStream::connect((at.host.as_str(), at.port)).await.unwrap();
+        // In pieces that fall anywhere.
+        for piece in lines_of(lines).chunks(1777) {
+            stream.write_all(piece).await.unwrap();
+        }
+        stream.shutdown().await.unwrap();
+    };
+    spray("tcp:127.0.0.1:0", send, false).await;
+}
+
+#[tokio::test]
+async fn bad_lines_with_their_length_before_them_become_whole_records_beside_whole_neighbours() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lines");
+    let send = async |_: &Bench, lines: &[Vec<u8>]| {
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let framed = lines.iter().map(|line| [format!("{} ", line.len()).as_bytes(), line].concat());
+        let framed: Vec<u8> = framed.flatten().collect();
+        for piece in framed.chunks(1777) {
+            stream.write_all(piece).await.unwrap();
+        }
+    };
+    spray(&format!("unix:{}", path.display()), send, true).await;
+}
+
+#[tokio::test]
+async fn bad_datagrams_on_a_unix_socket_become_whole_records_beside_whole_neighbours() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gram");
+    let send = async |_: &Bench, lines: &[Vec<u8>]| {
+        let socket = UnixDatagram::unbound().unwrap();
+        for line in lines {
+            socket.send_to(line, &path).await.unwrap();
+        }
+    };
+    spray(&format!("unixgram:{}", path.display()), send, false).await;
+}
+
+#[tokio::test]
+async fn bad_datagrams_over_udp_become_whole_records_beside_whole_neighbours() {
+    let send = async |bench: &Bench, lines: &[Vec<u8>]| {
+        let at = bench.internet(0);
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for line in lines {
+            socket.send_to(line, (at.host.as_str(), at.port)).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    spray("udp:127.0.0.1:0", send, false).await;
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_costs_no_more_memory_than_the_longest_line() {
+    const MIB: usize = 1 << 20;
+    let daemon = Daemon::start(&[]).await;
+    let mut stream = UnixStream::connect(daemon.path("lines.sock")).await.unwrap();
+    let process = stream.peer_cred().unwrap().pid().unwrap();
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    };
+    let before = memory();
+    let piece = vec![b'x'; MIB];
+    for _ in 0..64 {
+        stream.write_all(&piece).await.unwrap();
+    }
+    stream.write_all(b"\n{\"message\":\"the next one\"}\n").await.unwrap();
+    let next = daemon.log.record("the line behind it", |record| record["message"] == "the next one").await;
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 8 * MIB, "{grown}");
+    let long = daemon.log.record("the line itself", |record| record["log.truncated"] == true).await;
+    assert!(long["message"].as_str().unwrap().starts_with("xxx"));
+    assert_eq!(next["log.sequence"].as_u64(), long["log.sequence"].as_u64().map(|number| number + 1));
+    let (_, metrics) = daemon.admin("/metrics").await;
+    assert!(metrics.contains("pillion_ingest_faults_total{reason=\"too_long\"} 1"), "{metrics}");
+    assert!(daemon.stop().await.0.success());
 }
