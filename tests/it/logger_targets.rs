@@ -10,6 +10,7 @@ use pillion::config::Target;
 use pillion::config::TargetOrder;
 use tokio::net::UnixDatagram;
 
+use crate::log_server::DEADLINE;
 use crate::log_server::Folder;
 use crate::log_server::LogServer;
 use crate::log_server::config;
@@ -50,6 +51,13 @@ async fn when_the_first_log_server_dies_the_second_takes_over() {
     logger.log(b"one\n").unwrap();
     first.expect("one\n").await;
     first.kill().await;
+    // A child that another test is starting may hold the dead server's sockets open for a moment.
+    let noticed = tokio::time::timeout(DEADLINE, async {
+        while logger.stats().shipper.connected {
+            tokio::task::yield_now().await;
+        }
+    });
+    noticed.await.unwrap();
     logger.log(b"two\n").unwrap();
     logger.flush().await.unwrap();
     second.expect("two\n").await;
@@ -164,13 +172,15 @@ async fn syslog_datagrams_hold_one_line_without_its_newline() {
 async fn a_framed_line_that_was_cut_starts_again_whole() {
     let folder = Folder::new();
     let path = folder.path("log.sock");
-    let first = LogServer::unix(&path);
-    let (logger, _) = start(&syslog(first.target.clone(), SyslogDialect::Rfc3164, true));
+    let mut first = LogServer::unix(&path);
+    let settings = syslog(first.target.clone(), SyslogDialect::Rfc3164, true);
+    let (logger, _) = start(&config::Logger { drop_limit: 64 << 20, ..settings });
     let long = format!("{{\"x\":\"{}\"}}\n", "x".repeat(200_000));
-    // More than the socket holds: the log server dies in the middle of a line.
-    for _ in 0..5 {
+    // Much more than the socket holds: the log server dies in the middle of a line.
+    for _ in 0..100 {
         logger.log(long.as_bytes()).unwrap();
     }
+    first.until(|seen| !seen.bytes().is_empty()).await;
     first.kill().await;
     let mut second = LogServer::unix(&path);
     logger.flush().await.unwrap();
