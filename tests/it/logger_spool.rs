@@ -192,6 +192,8 @@ async fn in_doubt(folder: &Folder) -> (Running, config::Logger) {
     server.until(|seen| seen.lines() == 100).await;
     server.kill().await;
     running.until("all sent", |stats| stats.sent.records == 100).await;
+    // A child that another test is starting may hold the dead server's sockets open for a moment.
+    running.until("its death is noticed", |_| !running.logger.stats().shipper.connected).await;
     log(&running.logger, 100..101);
     (running, settings)
 }
