@@ -71,7 +71,8 @@ pub(super) async fn receive(socket: Datagram, drops: Option<Arc<Drops>>, intake:
             ready = socket.readable() => ready,
         };
         match ready.and_then(|()| drain(&socket, &mut intake, &mut buffer, BATCH)) {
-            Ok((taken, received)) if may_gather && taken < BATCH && pace.is_busy(received) => {
+            Ok((BATCH, _)) => tokio::task::yield_now().await,
+            Ok((_, received)) if may_gather && pace.is_busy(received) => {
                 socket = match socket.gather(GATHER).await {
                     Ok(socket) => socket,
                     Err(error) => {
@@ -80,7 +81,7 @@ pub(super) async fn receive(socket: Datagram, drops: Option<Arc<Drops>>, intake:
                     }
                 };
             }
-            Ok(_) => tokio::task::yield_now().await,
+            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(address = %socket.address(), %error, "could not receive log lines");
                 tokio::time::sleep(PAUSE).await;

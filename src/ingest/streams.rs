@@ -116,10 +116,12 @@ async fn serve(stream: Stream, intake: Intake, tasks: Tasks, slot: OwnedSemaphor
             ready = connection.stream.ready(Interest::READABLE) => ready,
         };
         match ready.and_then(|_| connection.drain(BATCH)) {
-            Ok(Progress::Open(bytes, received)) if bytes < LITTLE && pace.is_busy(received) => {
-                tokio::time::sleep(GATHER).await;
+            Ok(Progress::Full) => tokio::task::yield_now().await,
+            Ok(Progress::Open(bytes, received)) => {
+                if bytes < LITTLE && pace.is_busy(received) {
+                    tokio::time::sleep(GATHER).await;
+                }
             }
-            Ok(Progress::Open(..)) => tokio::task::yield_now().await,
             Ok(Progress::Closed) => break,
             Err(error) => {
                 tracing::debug!(%error, "a log connection broke");
@@ -138,7 +140,9 @@ struct Connection {
 }
 
 enum Progress {
-    /// So many bytes were read, at this time.
+    /// As much was read as may be in one go; there may be more.
+    Full,
+    /// All that was there was read: so many bytes, at this time.
     Open(usize, Duration),
     Closed,
 }
@@ -159,12 +163,14 @@ impl Connection {
                         taken += length;
                         frames.feed(bytes, max, &mut |line, cut| intake.line(line, received, cut));
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        return Ok(Progress::Open(taken, received));
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
                 }
             }
-            Ok(Progress::Open(taken, received))
+            Ok(Progress::Full)
         });
         intake.settle();
         progress
@@ -178,7 +184,7 @@ impl Connection {
         for _ in 0..LAST_BATCHES {
             // The runtime may not know yet what has arrived, so that a look without a wait could miss it.
             let ready = tokio::time::timeout(LAST_CALL, self.stream.ready(Interest::READABLE)).await;
-            if !matches!((ready, self.drain(BATCH)), (Ok(Ok(_)), Ok(Progress::Open(..)))) {
+            if !matches!((ready, self.drain(BATCH)), (Ok(Ok(_)), Ok(Progress::Full | Progress::Open(..)))) {
                 return;
             }
         }
