@@ -28,7 +28,15 @@ pub enum Error {
 /// The directory; other processes are kept out until this is dropped, also by a kill.
 #[derive(Debug)]
 pub struct DataDir {
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // By word and not by closing the file, which a child that is being started may have open as well. What can not
+        // be given back goes with the process.
+        flock(&self.lock, FlockOperation::Unlock).unwrap_or_default();
+    }
 }
 
 impl DataDir {
@@ -50,7 +58,7 @@ impl DataDir {
             .open(path.join("lock"))
             .map_err(|error| Error::ReadOnly(path.to_owned(), error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _lock: lock }),
+            Ok(()) => Ok(Self { lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse(path.to_owned())),
             Err(error) => Err(Error::ReadOnly(path.to_owned(), error.into())),
         }

@@ -182,8 +182,22 @@ impl Journal {
     }
 }
 
+/// The lock of a directory.
+///
+/// It is given back by word and not by closing the file: a child that somebody is starting has the file open as well
+/// until it becomes another program.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What can not be given back goes with the process.
+        flock(&self.0, FlockOperation::Unlock).unwrap_or_default();
+    }
+}
+
 /// Makes the directory and takes its lock.
-fn take(directory: &Path) -> Result<(File, File), Error> {
+fn take(directory: &Path) -> Result<(File, Lock), Error> {
     let failed = |error| Error::directory(directory, error);
     DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(failed)?;
     let mut options = OpenOptions::new();
@@ -194,7 +208,7 @@ fn take(directory: &Path) -> Result<(File, File), Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::InUse(directory.to_owned())),
         Err(error) => return Err(failed(error.into())),
     }
-    Ok((File::open(directory).map_err(failed)?, lock))
+    Ok((File::open(directory).map_err(failed)?, Lock(lock)))
 }
 
 /// The segments and the cursor of a journal, in order; nothing is changed.

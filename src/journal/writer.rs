@@ -23,6 +23,7 @@ use super::frame;
 use super::frame::Header;
 use super::index::Entry;
 use super::index::Index;
+use super::recover::Lock;
 use super::segment::Label;
 use crate::clock;
 
@@ -58,7 +59,7 @@ pub struct Journal {
     /// The directory itself, to sync it.
     pub(super) entries: File,
     /// Keeps other processes out.
-    pub(super) _lock: File,
+    pub(super) _lock: Lock,
 }
 
 /// The segment that is written to: the last one of the index.
