@@ -53,7 +53,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         auth.mode, auth.api_url, auth.api_timeout, auth.api_concurrency, auth.jwt_secret, auth.jwt_audience,
         auth.jwt_issuer, auth.insecure,
         limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.header,
-        limits.header_timeout,
+        limits.header_timeout, limits.body, limits.body_timeout,
     );
     let lists = [
         ("log.sample", old.log.samples != new.log.samples),
@@ -212,6 +212,8 @@ mod tests {
         ("limits.rooms_per_session", "1", &[]),
         ("limits.header", "1k", &[]),
         ("limits.header_timeout", "1s", &[]),
+        ("limits.body", "1k", &[]),
+        ("limits.body_timeout", "1s", &[]),
     ];
 
     /// Keys that never change alone, or never count.

@@ -15,16 +15,30 @@ use super::settings::Subscribe;
 use crate::units::Bare;
 
 /// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
-pub const BUILT_IN_PATHS: &[&str] = &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/tail", "/api/"];
+pub const BUILT_IN_PATHS: &[&str] = &[
+    "/",
+    "/trial/",
+    "/api/",
+    "/goim/",
+    "/open/",
+    "/upload/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/tail",
+    "/namespaces/",
+];
 
 const DIALECTS: &[(&str, Dialect)] =
     &[("centrifuge", Dialect::Centrifuge), ("openresty-push", Dialect::OpenrestyPush)];
-const SUBSCRIBE: &[(&str, Subscribe)] = &[
+/// The words for [`Subscribe`].
+pub(super) const SUBSCRIBE: &[(&str, Subscribe)] = &[
     ("token", Subscribe::Token),
     ("authenticated", Subscribe::Authenticated),
     ("anyone", Subscribe::Anyone),
 ];
-const PUBLISH: &[(&str, Publish)] =
+/// The words for [`Publish`].
+pub(super) const PUBLISH: &[(&str, Publish)] =
     &[("nobody", Publish::Nobody), ("members", Publish::Members), ("authenticated", Publish::Authenticated)];
 
 const NO_PAUSE: &str = "would ping without a pause";
@@ -104,7 +118,7 @@ fn is_built_in(path: &str) -> bool {
 
 /// The rules that were written. Where none has the empty name, the built-in ones are added, so that every room has
 /// rules.
-fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
+pub(super) fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
     let mut namespaces: Vec<Namespace> = Vec::new();
     for (table, place) in read.tables("gateway.namespace", "gateway.namespace.") {
         let name = table.written_text("name");

@@ -133,6 +133,8 @@ pub(super) const KEYS: &[Key] = &[
     live("limits", "rooms_per_session", Kind::Scalar),
     live("limits", "header", Kind::Scalar),
     live("limits", "header_timeout", Kind::Scalar),
+    live("limits", "body", Kind::Scalar),
+    live("limits", "body_timeout", Kind::Scalar),
 ];
 
 /// The key with this section and name.
