@@ -12,6 +12,8 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::api;
+use crate::api::Bodies;
+use crate::api::Namespaces;
 use crate::api::Server;
 use crate::buffer::Buffer;
 use crate::clock;
@@ -59,6 +61,9 @@ pub enum Error {
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
+    /// The rules of rooms that were changed while the daemon ran.
+    #[error(transparent)]
+    Namespaces(#[from] api::NamespacesError),
     /// A task that must not end has ended.
     #[error("the task {0:?} ended: see the log above")]
     TaskEnded(&'static str),
@@ -120,9 +125,11 @@ impl App {
     /// # Errors
     ///
     /// The first thing that can not be had, and what to do about it.
-    pub fn build(config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
+    pub fn build(mut config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
         let Ground { boot, buffer, metrics, trail } = ground;
         let data_dir = DataDir::take(&config.data_dir)?;
+        let namespaces = Namespaces::open(&config.data_dir)?;
+        namespaces.turn().lay_over(&mut config);
         let groups = Groups::default();
         let server = Server::bind(&config.listen, inherited)?;
         let (intake, worker) = ingest::build(&config.ingest, config.listen.socket_mode, &trail, &metrics)?;
@@ -140,8 +147,17 @@ impl App {
             ingest: intake.addresses().to_vec(),
         });
         let config = ArcSwap::from_pointee(config);
-        let means =
-            Arc::new(api::Means { gateway, logger: logger.clone(), trail, metrics, status, tasks, config });
+        let means = Arc::new(api::Means {
+            gateway,
+            logger: logger.clone(),
+            trail,
+            metrics,
+            status,
+            tasks,
+            bodies: Bodies::new(),
+            namespaces,
+            config,
+        });
         Ok(Self { means, server, intake: worker, logger, shipper, groups, _data_dir: data_dir })
     }
 
@@ -237,7 +253,9 @@ impl Reloader {
     /// # Errors
     ///
     /// When the new configuration can not be used; the old one stays in force.
-    pub fn reload(&self, new: Config) -> Result<Changes, Error> {
+    pub fn reload(&self, mut new: Config) -> Result<Changes, Error> {
+        let mut turn = self.means.namespaces.turn();
+        turn.lay_over(&mut new);
         let old = self.means.config.load_full();
         let changes = config::changes(&old, &new);
         self.means.gateway.reload(&new)?;

@@ -45,13 +45,13 @@ pub fn rules(namespace: &Namespace) -> Json {
     let Namespace { name, subscribe, publish } = namespace;
     serde_json::json!({
         "name": name,
-        "subscribe": word(gateway::SUBSCRIBE, *subscribe),
-        "publish": word(gateway::PUBLISH, *publish),
+        "subscribe": word(gateway::SUBSCRIBE, subscribe),
+        "publish": word(gateway::PUBLISH, publish),
     })
 }
 
-fn word<T: PartialEq>(words: &[(&'static str, T)], meaning: T) -> Option<&'static str> {
-    words.iter().find(|(_, known)| *known == meaning).map(|(word, _)| *word)
+fn word<T: PartialEq>(words: &[(&'static str, T)], meaning: &T) -> Option<&'static str> {
+    words.iter().find(|(_, known)| known == meaning).map(|(word, _)| *word)
 }
 
 fn table(rules: &Map<String, Json>) -> Table {

@@ -36,6 +36,7 @@ mod auth;
 mod client;
 mod close;
 mod connection;
+mod control;
 mod fanout;
 mod farewell;
 mod feed;
@@ -50,6 +51,17 @@ mod session;
 mod settings;
 
 pub use close::CloseReason;
+pub use control::Card;
+pub use control::HistoryPage;
+pub use control::HistoryQuery;
+pub use control::Kept;
+pub use control::Online;
+pub use control::Outgoing;
+pub use control::PublishError;
+pub use control::Published;
+pub use control::RoomError;
+pub use control::SubscribeOptions;
+pub use control::Target;
 pub use session::Credentials;
 
 use std::net::IpAddr;

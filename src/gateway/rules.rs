@@ -47,6 +47,11 @@ impl Rules {
         Self { namespaces: namespaces.to_vec(), name_max, rooms_max, insecure }
     }
 
+    /// The same rules with other namespaces.
+    pub(super) fn with_namespaces(&self, namespaces: &[Namespace]) -> Self {
+        Self { namespaces: namespaces.to_vec(), ..self.clone() }
+    }
+
     /// How many rooms a session may be in.
     pub(super) fn rooms_max(&self) -> usize {
         self.rooms_max
@@ -91,7 +96,8 @@ impl Rules {
         Err(Denied::Forbidden(why))
     }
 
-    fn check_name(&self, room: &str) -> Result<(), Denied> {
+    /// Is it a name for a room?
+    pub(super) fn check_name(&self, room: &str) -> Result<(), Denied> {
         if room.is_empty() {
             return Err(Denied::BadName("the room has no name".into()));
         }

@@ -1,0 +1,53 @@
+//! How parameters are read: what is null is as if it was not there, and what is not known is passed over.
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::api::centrifugo::fault::Fault;
+
+/// Reads the parameters of a method; none at all is an empty object.
+pub(super) fn read<T: DeserializeOwned>(params: &[u8]) -> Result<T, Fault> {
+    let params = if params.trim_ascii().is_empty() { b"{}" } else { params };
+    serde_json::from_slice(params).map_err(|error| Fault::Malformed(error.to_string()))
+}
+
+/// A value, or what it is when it is left out.
+pub(super) fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Any JSON value; null is one too.
+pub(super) fn any<'de, D>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// A name that must be there.
+pub(super) fn required(name: &str, value: &str) -> Result<(), Fault> {
+    if value.is_empty() { Err(Fault::BadRequest(format!("{name} is missing"))) } else { Ok(()) }
+}
+
+/// A position in a room's stream.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Position {
+    /// The number of a message.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) offset: u64,
+    /// The life of the stream.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) epoch: String,
+}
+
+impl From<Position> for (u64, String) {
+    fn from(position: Position) -> Self {
+        (position.offset, position.epoch)
+    }
+}
