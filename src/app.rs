@@ -26,6 +26,7 @@ use crate::data_dir::DataDir;
 use crate::gateway;
 use crate::ids::BootId;
 use crate::ingest;
+use crate::keys::Keys;
 use crate::logger;
 use crate::logger::Logger;
 use crate::logger::Shipper;
@@ -146,16 +147,19 @@ impl App {
             admin: server.admin(),
             ingest: intake.addresses().to_vec(),
         });
+        let keys = ArcSwap::from_pointee(Keys::new(&config.auth));
         let config = ArcSwap::from_pointee(config);
+        let logger_there = logger.clone();
         let means = Arc::new(api::Means {
             gateway,
-            logger: logger.clone(),
+            logger: logger_there,
             trail,
             metrics,
             status,
             tasks,
             bodies: Bodies::new(),
             namespaces,
+            keys,
             config,
         });
         Ok(Self { means, server, intake: worker, logger, shipper, groups, _data_dir: data_dir })
@@ -264,6 +268,9 @@ impl Reloader {
         }
         self.means.trail.restyle(style(&new));
         self.means.trail.sample(&new.log.samples);
+        if old.auth != new.auth {
+            self.means.keys.store(Arc::new(Keys::new(&new.auth)));
+        }
         self.means.config.store(Arc::new(new));
         let restart = if changes.restart.is_empty() {
             String::new()

@@ -4,8 +4,6 @@
 //! With `auth.insecure` none is needed, but a page of another site is refused: a browser on the trial machine
 //! would send its requests too.
 
-use std::time::Duration;
-
 use hyper::StatusCode;
 use hyper::header::AUTHORIZATION;
 use hyper::header::HOST;
@@ -14,42 +12,16 @@ use hyper::http::request::Parts;
 
 use crate::api::Means;
 use crate::api::query;
-
-/// What a key may be good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Publishing into rooms.
-    Publish,
-    /// Letting sessions enter and leave rooms.
-    Subscribe,
-    /// Ending and renewing sessions.
-    Disconnect,
-    /// Asking who is there.
-    Presence,
-    /// Reading and forgetting history.
-    History,
-    /// Asking what is going on.
-    Info,
-    /// All that is below `/goim/`.
-    Goim,
-}
+use crate::clock;
+use crate::config::Scope;
+use crate::keys::KeyError;
 
 /// Why a request may not do what it asks for.
-#[expect(dead_code, reason = "keys with scopes and rates come with the configuration of keys")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    /// No key.
-    #[error("a key is needed: send X-API-Key")]
-    Missing,
-    /// No such key.
-    #[error("the key is not known")]
-    Unknown,
-    /// The key is not good for this.
-    #[error("the key is not good for {0:?}")]
-    Scope(Scope),
-    /// Too many requests with this key.
-    #[error("too many requests with this key; the next one in {0:?}")]
-    TooMany(Duration),
+    /// The key is not good enough.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A browser sends it for another site.
     #[error("the page of another site ({0:?}) may not call this")]
     Foreign(String),
@@ -59,20 +31,22 @@ impl Refusal {
     /// The status of the answer.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Missing | Self::Unknown => StatusCode::UNAUTHORIZED,
-            Self::Scope(_) | Self::Foreign(_) => StatusCode::FORBIDDEN,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Key(KeyError::Missing | KeyError::Unknown) => StatusCode::UNAUTHORIZED,
+            Self::Key(KeyError::Scope(_)) | Self::Foreign(_) => StatusCode::FORBIDDEN,
+            Self::Key(KeyError::TooMany { .. }) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
     /// When another try makes sense, in seconds.
     pub(super) fn retry_after(&self) -> Option<u64> {
-        match self {
-            Self::TooMany(wait) => Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
-            _ => None,
-        }
+        let Self::Key(KeyError::TooMany { retry_after }) = self else { return None };
+        Some(retry_after.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX))
     }
 }
+
+/// What a key may be good for, except for everything.
+const SCOPES: [Scope; 6] =
+    [Scope::Publish, Scope::Subscribe, Scope::Disconnect, Scope::Presence, Scope::History, Scope::Info];
 
 /// Who calls.
 #[derive(Clone, Debug)]
@@ -96,19 +70,25 @@ impl Access {
     }
 
     /// May the request do this? Each time is one use of the key.
-    pub(super) fn check(&self, means: &Means, _scope: Scope) -> Result<Caller, Refusal> {
-        if !means.config.load().auth.insecure {
-            return Err(self.key.as_ref().map_or(Refusal::Missing, |_| Refusal::Unknown));
+    pub(super) fn check(&self, means: &Means, scope: Scope) -> Result<Caller, Refusal> {
+        if let Some(origin) = self.foreign.as_ref().filter(|_| means.config.load().auth.insecure) {
+            return Err(Refusal::Foreign(origin.clone()));
         }
-        match &self.foreign {
-            Some(origin) if self.key.is_none() => Err(Refusal::Foreign(origin.clone())),
-            _ => Ok(Caller { name: "anyone".to_owned() }),
-        }
+        let keys = means.keys.load();
+        let key = keys.check(self.key.as_deref(), scope, clock::uptime())?;
+        Ok(Caller { name: key.name().to_owned() })
     }
 
     /// May the request do anything at all? For those that say in their body what they want.
     pub(super) fn check_any(&self, means: &Means) -> Result<Caller, Refusal> {
-        self.check(means, Scope::Publish)
+        let mut refusal = Refusal::Key(KeyError::Missing);
+        for scope in SCOPES {
+            match self.check(means, scope) {
+                Err(refused @ Refusal::Key(KeyError::Scope(_))) => refusal = refused,
+                decided => return decided,
+            }
+        }
+        Err(refusal)
     }
 }
 
@@ -136,6 +116,7 @@ fn foreign(head: &Parts) -> Option<String> {
 mod tests {
     use super::*;
     use hyper::Request;
+    use std::time::Duration;
 
     fn access(uri: &str, headers: &[(&str, &str)]) -> Access {
         let mut request = Request::post(uri);
@@ -174,8 +155,9 @@ mod tests {
 
     #[test]
     fn a_refusal_says_when_to_come_back() {
-        let refusal = Refusal::TooMany(Duration::from_millis(1200));
+        let refusal = Refusal::Key(KeyError::TooMany { retry_after: Duration::from_millis(1200) });
         assert_eq!((refusal.status().as_u16(), refusal.retry_after()), (429, Some(2)));
-        assert_eq!((Refusal::Missing.status().as_u16(), Refusal::Missing.retry_after()), (401, None));
+        let refusal = Refusal::Key(KeyError::Missing);
+        assert_eq!((refusal.status().as_u16(), refusal.retry_after()), (401, None));
     }
 }

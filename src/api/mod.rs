@@ -43,6 +43,7 @@ use crate::api::client::Client;
 use crate::api::reply::Answer;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::keys::Keys;
 use crate::logger::Logger;
 use crate::metrics::Metrics;
 use crate::net::Slot;
@@ -69,6 +70,8 @@ pub struct Means {
     pub bodies: Bodies,
     /// The rules of rooms that were changed while the daemon ran.
     pub namespaces: Namespaces,
+    /// The keys of backends.
+    pub keys: arc_swap::ArcSwap<Keys>,
     /// The configuration in force.
     pub config: arc_swap::ArcSwap<Config>,
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use http::Uri;
 
+use super::keys;
 use super::read::Reader;
+use super::secret;
 use super::secret::Secret;
 use super::settings::Auth;
 use super::settings::AuthMode;
@@ -31,6 +33,7 @@ pub(super) fn auth(read: Reader<'_>, read_secret: &dyn Fn(&Path) -> io::Result<S
         jwt_audience: read.optional_text("auth.jwt_audience"),
         jwt_issuer: read.optional_text("auth.jwt_issuer"),
         insecure,
+        keys: keys::keys(read, insecure, read_secret),
     }
 }
 
@@ -61,53 +64,15 @@ fn jwt_secret(
     insecure: bool,
     read_secret: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Option<Secret> {
-    let (text_key, file_key) = ("auth.jwt_secret", "auth.jwt_secret_file");
-    let written = read.secret(text_key);
-    let file = read.path(file_key);
-    read.relation(
-        &[text_key, file_key],
-        written.is_none() || file.is_none(),
-        "\"jwt_secret\" and \"jwt_secret_file\" are both set, and only one secret can be right",
-        "remove one of them",
-    );
-    let (key, secret) = match file.filter(|_| written.is_none() && read.sound(&[file_key])) {
-        Some(file) => (file_key, secret_from(read, &file, read_secret)),
-        None => (text_key, written),
-    };
-    if let Some(secret) = &secret
-        && secret.len() < SECRET_MIN
-        && !insecure
-    {
+    let (key, secret) = secret::secret(read, ("auth.jwt_secret", "auth.jwt_secret_file"), read_secret)?;
+    if secret.len() < SECRET_MIN && !insecure {
         let problem = format!(
             "the secret has {} bytes, and one below {SECRET_MIN} can be guessed from any token",
             secret.len()
         );
         read.wrong(key, problem, "make one with: openssl rand -base64 48");
     }
-    secret
-}
-
-fn secret_from(
-    read: Reader<'_>,
-    file: &Path,
-    read_secret: &dyn Fn(&Path) -> io::Result<String>,
-) -> Option<Secret> {
-    let key = "auth.jwt_secret_file";
-    match read_secret(file) {
-        Ok(text) if text.trim().is_empty() => {
-            read.wrong(key, format!("{} is empty", file.display()), "write the secret into it");
-            None
-        }
-        Ok(text) => Some(Secret::new(text.trim())),
-        Err(error) => {
-            read.wrong(
-                key,
-                format!("{} can not be read: {error}", file.display()),
-                "mend the path or its permissions",
-            );
-            None
-        }
-    }
+    Some(secret)
 }
 
 /// Whatever way of logging in is used anywhere must be fully set, and what is not used anywhere is mentioned.

@@ -62,6 +62,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         ("logger.spool_interval", old.logger.spool.interval != new.logger.spool.interval),
         ("logger.spool_order", old.logger.spool.order != new.logger.spool.order),
         ("gateway.route", old.gateway.routes != new.gateway.routes),
+        ("auth.key", old.auth.keys != new.auth.keys),
         ("gateway.namespace", old.gateway.namespaces != new.gateway.namespaces),
     ];
     let target = target(&old.logger.target, &new.logger.target);
@@ -206,6 +207,7 @@ mod tests {
         ("auth.jwt_audience", "me", &[]),
         ("auth.jwt_issuer", "you", &[]),
         ("auth.insecure", "true", &[]),
+        ("auth.key", "[{ name = \"shop\", key = \"0123456789abcdef\", scopes = [\"*\"] }]", &[]),
         ("limits.connections", "1", &[]),
         ("limits.frame", "1k", &[]),
         ("limits.room_name", "1", &[]),

@@ -11,6 +11,7 @@ use super::secret::Secret;
 use super::shipping::Logger;
 use crate::address::Address;
 use crate::record::Action;
+use crate::units::Rate;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,6 +212,46 @@ pub struct Auth {
     pub jwt_issuer: Option<String>,
     /// Trials on one machine: anonymous users, no API keys, weak secrets.
     pub insecure: bool,
+    /// `[[auth.key]]`: the backends that may use the server API, with unique names and keys.
+    pub keys: Vec<ApiKey>,
+}
+
+/// `[[auth.key]]`: one backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its name, for the log.
+    pub name: String,
+    /// What it presents.
+    pub secret: Secret,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// How often; `None`: as often as it likes.
+    pub rate: Option<Rate>,
+}
+
+/// What a key of the server API is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// To publish into rooms.
+    Publish,
+    /// To let sessions enter and leave rooms.
+    Subscribe,
+    /// To end sessions, and to renew or end their logins.
+    Disconnect,
+    /// To see who is in a room.
+    Presence,
+    /// To read and remove the history of rooms.
+    History,
+    /// To see rooms, nodes and counts.
+    Info,
+    /// The endpoints of goim.
+    Goim,
+    /// The endpoints of the chat.
+    Chat,
+    /// To change the rules of rooms.
+    Namespaces,
+    /// All of these.
+    All,
 }
 
 /// Who decides about a login.

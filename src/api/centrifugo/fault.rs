@@ -7,6 +7,7 @@ use crate::api::call::Outcome;
 use crate::api::message;
 use crate::gateway::PublishError;
 use crate::gateway::RoomError;
+use crate::keys::KeyError;
 
 /// An error of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +85,8 @@ impl Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::TooMany(_) => Self::TooMany(refusal.to_string()),
-            _ => Self::Denied(refusal.to_string()),
+            Refusal::Key(KeyError::TooMany { .. }) => Self::TooMany(refusal.to_string()),
+            Refusal::Key(_) | Refusal::Foreign(_) => Self::Denied(refusal.to_string()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can be asked for: the methods of the API, and what a key must be good for.
 
-use crate::api::access::Scope;
+use crate::config::Scope;
 
 /// A method of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,13 +13,13 @@ use hyper::Method;
 use hyper::body::Incoming;
 
 use crate::api::access::Caller;
-use crate::api::access::Scope;
 use crate::api::call::Call;
 use crate::api::call::Outcome;
 use crate::api::goim::query::Query;
 use crate::api::goim::reply::Fault;
 use crate::api::reply as plain;
 use crate::api::reply::Answer;
+use crate::config::Scope;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::api::message;
 use crate::api::reply;
 use crate::api::reply::Answer;
 use crate::gateway::PublishError;
+use crate::keys::KeyError;
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Fault {
         match self {
             Self::Query(_) | Self::Request(_) | Self::Body(..) => Outcome::BadRequest,
             Self::Server(_) => Outcome::Failed,
-            Self::Refused(Refusal::TooMany(_)) => Outcome::TooMany,
+            Self::Refused(Refusal::Key(KeyError::TooMany { .. })) => Outcome::TooMany,
             Self::Refused(_) => Outcome::Refused,
         }
     }

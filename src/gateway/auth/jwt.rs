@@ -121,6 +121,7 @@ mod tests {
             jwt_audience: audience.map(ToOwned::to_owned),
             jwt_issuer: None,
             insecure: false,
+            keys: Vec::new(),
         };
         Verifier::new(&Secret::new(SECRET.to_owned()), &config)
     }
