@@ -10,6 +10,10 @@ use crate::api::centrifugo::fault::Fault;
 /// Reads the parameters of a method; none at all is an empty object.
 pub(super) fn read<T: DeserializeOwned>(params: &[u8]) -> Result<T, Fault> {
     let params = if params.trim_ascii().is_empty() { b"{}" } else { params };
+    // A list would be taken as the values of all parameters in their order.
+    if !params.trim_ascii_start().starts_with(b"{") {
+        return Err(Fault::Malformed("the parameters are no JSON object".to_owned()));
+    }
     serde_json::from_slice(params).map_err(|error| Fault::Malformed(error.to_string()))
 }
 
