@@ -234,9 +234,9 @@ impl Gateway {
         std::future::ready(self.without(room)).await
     }
 
-    /// The rooms whose names fit a pattern (empty: all), and how many sessions are in each.
+    /// The rooms with somebody in them whose name is `wanted`, and how many sessions are in each.
     #[must_use]
-    pub fn rooms(&self, _pattern: &str) -> Vec<(String, usize)> {
+    pub fn rooms(&self, _wanted: impl Fn(&str) -> bool) -> Vec<(Arc<str>, usize)> {
         Vec::new()
     }
 

@@ -18,6 +18,7 @@ mod history;
 mod method;
 mod overview;
 mod params;
+mod pattern;
 mod presence;
 mod publish;
 mod sessions;

@@ -9,6 +9,7 @@ use crate::api::call::Call;
 use crate::api::centrifugo::fault::Fault;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
+use crate::api::centrifugo::pattern::Pattern;
 use crate::clock;
 
 /// The most rooms of one answer.
@@ -52,19 +53,20 @@ pub(super) struct InfoResult {
 /// The rooms with somebody in them whose names fit a pattern.
 pub(super) fn channels(call: &Call<'_>, params: &[u8]) -> Result<ChannelsResult, Fault> {
     let Request { pattern } = read(params)?;
-    let rooms = call.means.gateway.rooms(&pattern);
+    let pattern = Pattern::of(&pattern).map_err(|error| Fault::BadRequest(error.to_string()))?;
+    let rooms = call.means.gateway.rooms(|room| pattern.fits(room));
     if rooms.len() > ROOMS_MAX {
         let why = format!("{} rooms fit; at most {ROOMS_MAX} are listed: narrow the pattern", rooms.len());
         return Err(Fault::NotAvailable(why));
     }
-    let listed = rooms.into_iter().map(|(room, num_clients)| (room, ChannelInfo { num_clients }));
+    let listed = rooms.into_iter().map(|(room, num_clients)| (room.to_string(), ChannelInfo { num_clients }));
     Ok(ChannelsResult { channels: listed.collect() })
 }
 
 /// This node, which is the only one.
 pub(super) fn info(call: &Call<'_>) -> InfoResult {
     let means = call.means;
-    let (online, rooms) = (means.gateway.online(), means.gateway.rooms(""));
+    let (online, rooms) = (means.gateway.online(), means.gateway.rooms(|_| true));
     let node = Node {
         uid: means.status.boot().to_owned(),
         name: means.status.node().to_owned(),
