@@ -223,6 +223,8 @@ fn limits(read: Reader<'_>) -> Limits {
         frame: read.size("limits.frame", 128..=16 << 20),
         room_name: read.amount("limits.room_name", 1..=4096),
         rooms_per_session: read.amount("limits.rooms_per_session", 1..=65_536),
+        rooms: read.amount("limits.rooms", 1..=100_000_000),
+        sessions_per_user: read.amount("limits.sessions_per_user", 1..=65_536),
         header: read.size("limits.header", 1024..=1 << 20),
         header_timeout: read.duration(
             "limits.header_timeout",

@@ -26,6 +26,7 @@ mod changes;
 mod check;
 mod file;
 mod gateway;
+mod namespace;
 mod logger;
 mod mistake;
 mod nearest;

@@ -47,7 +47,17 @@ impl Key {
 /// The keys of `[[gateway.route]]`.
 pub(super) const ROUTE: &[&str] = &["path", "dialect", "auth", "ping_interval"];
 /// The keys of `[[gateway.namespace]]`.
-pub(super) const NAMESPACE: &[&str] = &["name", "subscribe", "publish"];
+pub(super) const NAMESPACE: &[&str] = &[
+    "name",
+    "subscribe",
+    "publish",
+    "history_size",
+    "history_ttl",
+    "durable",
+    "presence",
+    "join_leave",
+    "slow",
+];
 
 const fn live(section: &'static str, name: &'static str, kind: Kind) -> Key {
     Key { section, name, kind, reload: Reload::Live }
@@ -115,6 +125,7 @@ pub(super) const KEYS: &[Key] = &[
     live("gateway", "ping_interval", Kind::Scalar),
     live("gateway", "pong_timeout", Kind::Scalar),
     live("gateway", "client_queue", Kind::Scalar),
+    live("gateway", "memory", Kind::Scalar),
     live("gateway", "allowed_origins", Kind::List),
     live("gateway", "route", Kind::Tables(ROUTE)),
     live("gateway", "namespace", Kind::Tables(NAMESPACE)),
@@ -131,6 +142,8 @@ pub(super) const KEYS: &[Key] = &[
     live("limits", "frame", Kind::Scalar),
     live("limits", "room_name", Kind::Scalar),
     live("limits", "rooms_per_session", Kind::Scalar),
+    live("limits", "rooms", Kind::Scalar),
+    live("limits", "sessions_per_user", Kind::Scalar),
     live("limits", "header", Kind::Scalar),
     live("limits", "header_timeout", Kind::Scalar),
 ];
