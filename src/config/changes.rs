@@ -52,6 +52,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         gateway.memory, gateway.allowed_origins,
         auth.mode, auth.api_url, auth.api_timeout, auth.api_concurrency, auth.jwt_secret, auth.jwt_audience,
         auth.jwt_issuer, auth.insecure,
+        store.limit, store.checkpoint_interval, store.queue, store.cache, store.durability,
         limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.rooms,
         limits.sessions_per_user, limits.header,
         limits.header_timeout,
@@ -62,6 +63,8 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         ("logger.spool_limit", old.logger.spool.limit != new.logger.spool.limit),
         ("logger.spool_interval", old.logger.spool.interval != new.logger.spool.interval),
         ("logger.spool_order", old.logger.spool.order != new.logger.spool.order),
+        // Where it is not written, it follows data_dir.
+        ("store.path", old.store.path != new.store.path && old.data_dir == new.data_dir),
         ("gateway.route", old.gateway.routes != new.gateway.routes),
         ("gateway.namespace", old.gateway.namespaces != new.gateway.namespaces),
     ];
@@ -208,6 +211,12 @@ mod tests {
         ("auth.jwt_audience", "me", &[]),
         ("auth.jwt_issuer", "you", &[]),
         ("auth.insecure", "true", &[]),
+        ("store.path", "/srv/store", &[]),
+        ("store.limit", "1g", &[]),
+        ("store.checkpoint_interval", "2s", &[]),
+        ("store.queue", "32m", &[]),
+        ("store.cache", "32m", &[]),
+        ("store.durability", "synced", &[]),
         ("limits.connections", "1", &[]),
         ("limits.frame", "1k", &[]),
         ("limits.room_name", "1", &[]),
@@ -251,6 +260,7 @@ mod tests {
             if restarts.contains(key)
                 || key.starts_with("listen.")
                 || key.starts_with("ingest.")
+                || key.starts_with("store.")
                 || key.starts_with("logger.spool_")
             {
                 assert_eq!((changes.restart, changes.live), (vec![*key], vec![]));

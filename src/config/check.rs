@@ -22,6 +22,7 @@ use super::settings::LogFormat;
 use super::settings::TokenMode;
 use super::settings::Trusted;
 use super::shipping::Target;
+use super::store;
 use crate::address::Address;
 use crate::record::Action;
 use crate::units::Bare;
@@ -43,6 +44,7 @@ pub(super) fn config(read: Reader<'_>, sources: &Sources<'_>) -> Config {
     let (node, data_dir) = (node(read, sources.host_name), data_dir(read));
     let config = Config {
         logger: logger::logger(read, &node, &data_dir),
+        store: store::store(read, &data_dir),
         node,
         data_dir,
         shutdown_timeout: read.duration(

@@ -37,6 +37,7 @@ mod schema;
 mod secret;
 mod settings;
 mod shipping;
+mod store;
 
 use std::io;
 use std::path::Path;
@@ -50,6 +51,8 @@ pub use mistake::Place;
 pub use secret::Secret;
 pub use settings::*;
 pub use shipping::*;
+pub use store::Store;
+pub use store::StoreDurability;
 
 /// The commented defaults: the manual.
 pub const DEFAULTS: &str = include_str!("default.toml");

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::secret::Secret;
 use super::shipping::Logger;
+use super::store::Store;
 use crate::address::Address;
 use crate::record::Action;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[auth]`
     pub auth: Auth,
+    /// `[store]`
+    pub store: Store,
     /// `[limits]`
     pub limits: Limits,
 }
