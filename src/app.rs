@@ -130,8 +130,12 @@ impl App {
         let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
         watch(&metrics, &buffer, &logger);
         let tasks = groups.front.clone();
-        let gateway_means =
-            gateway::Means { trail: Arc::clone(&trail), metrics: Arc::clone(&metrics), tasks: tasks.clone() };
+        let gateway_means = gateway::Means {
+            trail: Arc::clone(&trail),
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+            store: None,
+        };
         let gateway = gateway::build(&config, boot, gateway_means)?;
         let status = Arc::new(Status::new(&config.node, boot.to_string(), buffer));
         status.listens(Addresses {

@@ -151,9 +151,9 @@ impl MessageIds {
     #[must_use]
     pub fn new(node: &str) -> Self {
         // FNV-1a, folded: a fixed function, so that a node has the same bits in every run.
-        let hash = node
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let hash = node.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
         let node = (hash ^ (hash >> 32)) & ((1 << NODE_BITS) - 1);
         Self { node, last: AtomicU64::new(0) }
     }
@@ -290,7 +290,9 @@ mod tests {
     fn message_ids_grow_whatever_the_clock_does() {
         let ids = MessageIds::new("n");
         let given: Vec<MessageId> =
-            [1_795_217_939_404, 1_795_217_939_404, 1_795_217_000_000, 1_795_217_939_405].map(|ms| ids.next(ms)).into();
+            [1_795_217_939_404, 1_795_217_939_404, 1_795_217_000_000, 1_795_217_939_405]
+                .map(|ms| ids.next(ms))
+                .into();
         assert!(given.is_sorted_by(|one, next| one < next), "{given:?}");
         let times = given.iter().map(|id| (id.number() >> 22) + MESSAGE_EPOCH_MS).collect::<Vec<_>>();
         assert_eq!(times, [1_795_217_939_404, 1_795_217_939_404, 1_795_217_939_404, 1_795_217_939_405]);

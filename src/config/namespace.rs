@@ -24,7 +24,7 @@ const SLOW: &[(&str, Slow)] =
 
 /// The rules that were written. Where none has the empty name, the built-in ones are added, so that every room has
 /// rules.
-fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
+pub(super) fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
     let mut namespaces: Vec<Namespace> = Vec::new();
     for (table, place) in read.tables("gateway.namespace", "gateway.namespace.") {
         let name = table.written_text("name");
@@ -48,10 +48,17 @@ fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
 fn rules(table: Reader<'_>, name: String) -> Namespace {
     let usual = Namespace::named(&name);
     let switch = |key: &str, usual: bool| if table.has(key) { table.switch(key) } else { usual };
-    let history_size =
-        if table.has("history_size") { table.amount("history_size", 0..=HISTORY_MAX) } else { usual.history_size };
+    let history_size = if table.has("history_size") {
+        table.amount("history_size", 0..=HISTORY_MAX)
+    } else {
+        usual.history_size
+    };
     let history_ttl = if table.has("history_ttl") {
-        table.duration("history_ttl", Bare::Seconds, "would forget every message at once: write history_size = 0")
+        table.duration(
+            "history_ttl",
+            Bare::Seconds,
+            "would forget every message at once: write history_size = 0",
+        )
     } else {
         usual.history_ttl
     };

@@ -23,13 +23,13 @@ use crate::ids::SessionId;
 use crate::store;
 use crate::store::Batch;
 use crate::store::Direction;
+use crate::store::Key;
 use crate::store::Limit;
+use crate::store::Parts;
 use crate::store::Span;
 use crate::store::Store;
 use crate::store::Table;
 use crate::store::Ticket;
-use crate::store::key::Key;
-use crate::store::key::Parts;
 use crate::wire::payload::Kind;
 use crate::wire::payload::Payload;
 
@@ -86,7 +86,7 @@ struct Kept {
 #[derive(Serialize, Deserialize)]
 struct Publisher {
     #[serde(rename = "u")]
-    user: Arc<str>,
+    user: String,
     #[serde(rename = "s")]
     session: String,
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
@@ -133,8 +133,7 @@ impl Archive {
             }
         };
         let leap = if standing.crashes == self.crashes { 0 } else { LEAP };
-        let position =
-            Position { offset: standing.top + leap, epoch: Epoch::from_number(standing.epoch) };
+        let position = Position { offset: standing.top + leap, epoch: Epoch::from_number(standing.epoch) };
         let mut tail = self.read(room, &Span::prefix(room_key(room)), Direction::Down, ring);
         tail.reverse();
         Some(Stream::restored(position, tail))
@@ -257,7 +256,7 @@ fn up_to(room: &str, to: u64) -> Span {
 
 fn encoded(publication: &Publication) -> Vec<u8> {
     let publisher = publication.publisher.as_ref().map(|card| Publisher {
-        user: Arc::clone(&card.user),
+        user: card.user.to_string(),
         session: card.session.to_string(),
         info: card.info.as_ref().map(Content::of),
     });
@@ -279,7 +278,7 @@ fn decoded(offset: u64, value: &[u8]) -> Option<Publication> {
     let publisher = kept.publisher.and_then(|publisher| {
         let session = SessionId::parse(&publisher.session)?;
         let info = publisher.info.and_then(Content::payload);
-        Some(Arc::new(Card { user: publisher.user, session, info }))
+        Some(Arc::new(Card { user: publisher.user.into(), session, info }))
     });
     Some(Publication {
         offset,

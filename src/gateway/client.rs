@@ -213,7 +213,7 @@ impl Client {
     /// Leaves a room, without a word in the log.
     pub(super) fn exit(&self, room: &str, notice: Option<Frame>) {
         // Leaving is never refused.
-        drop(self.shared.submit(room, Step::Leave(Arc::clone(&self.link), notice), false));
+        self.shared.submit(room, Step::Leave(Arc::clone(&self.link), notice), false).ok();
     }
 
     fn publish(&self, room: &str, payload: Payload, command: Option<u32>) {

@@ -179,7 +179,9 @@ impl CloseReason {
                 format!("memory is short: {waiting} bytes waited, and they are needed").into()
             }
             Self::Replaced => "replaced by a newer session with the same key".into(),
-            Self::TooManySessions { max } => format!("a user may have {max} sessions: the oldest goes").into(),
+            Self::TooManySessions { max } => {
+                format!("a user may have {max} sessions: the oldest goes").into()
+            }
             Self::NoRoom => "too many rooms, or a room has a backlog: try again later".into(),
             Self::Kicked { reason, .. } => reason.to_string().into(),
             Self::Shutdown => "shutdown".into(),

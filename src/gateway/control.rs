@@ -256,7 +256,9 @@ impl Gateway {
             (None, Some(session)) => self.link(session).into_iter().collect(),
             (None, None) => Vec::new(),
         };
-        let is = |link: &Arc<Link>, session: &str| link.card().is_some_and(|card| card.session.as_str() == session);
+        let is = |link: &Arc<Link>, session: &str| {
+            link.card().is_some_and(|card| card.session.as_str() == session)
+        };
         if let (Some(_), Some(session)) = (&target.user, &target.session) {
             links.retain(|link| is(link, session));
         }

@@ -46,7 +46,6 @@ mod frame;
 mod heartbeat;
 mod link;
 mod order;
-mod outbox;
 mod publication;
 mod pulse;
 mod receipt;

@@ -88,7 +88,10 @@ impl Publication {
     #[must_use]
     pub fn size(&self) -> usize {
         let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
-        OVERHEAD + self.payload.len() + tags + self.idempotency_key.as_ref().map_or(0, |key| key.len())
+        OVERHEAD
+            + self.payload.bytes().len()
+            + tags
+            + self.idempotency_key.as_ref().map_or(0, |key| key.len())
     }
 
     /// True when it is too late to deliver it.

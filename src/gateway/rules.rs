@@ -127,7 +127,8 @@ impl Rules {
     /// What the room's namespace says about the room itself.
     pub(super) fn room(&self, room: &str) -> RoomRules {
         let namespace = self.namespace(room);
-        let keeping = namespace.map(|namespace| Keeping { size: namespace.history_size, ttl: namespace.history_ttl });
+        let keeping =
+            namespace.map(|namespace| Keeping { size: namespace.history_size, ttl: namespace.history_ttl });
         RoomRules {
             keeping: keeping.unwrap_or_default(),
             durable: namespace.is_some_and(|namespace| namespace.durable),

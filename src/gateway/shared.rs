@@ -84,7 +84,8 @@ impl Shared {
     fn hand_over(self: &Arc<Self>, unfinished: Unfinished) {
         let shared = Arc::clone(self);
         self.means.tasks.spawn("room", OnExit::Ignore, async move {
-            let work = |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(&shared, room, inside).work(steps);
+            let work =
+                |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(&shared, room, inside).work(steps);
             let mut unfinished = Some(unfinished);
             while let Some(more) = unfinished.take() {
                 unfinished = shared.rooms.resume(more, &work);
@@ -133,8 +134,12 @@ impl Shared {
     pub(super) fn count(&self, sent: Sent) {
         match sent {
             Sent::Accepted { lost: 0 } | Sent::Closing => {}
-            Sent::Accepted { lost } => drop(self.lost.gap.inc_by(lost as u64)),
-            Sent::Overflow { lost } => drop(self.lost.slow.inc_by(lost as u64)),
+            Sent::Accepted { lost } => {
+                self.lost.gap.inc_by(lost as u64);
+            }
+            Sent::Overflow { lost } => {
+                self.lost.slow.inc_by(lost as u64);
+            }
         }
     }
 
@@ -155,7 +160,7 @@ impl Shared {
         }
         for room in self.rooms.due(turn, now) {
             // A room that has too much to do looks by itself.
-            drop(self.submit(&room, Step::Trim, false));
+            self.submit(&room, Step::Trim, false).ok();
         }
         if self.budget.excess() > 0 {
             self.make_room(turn);
@@ -169,11 +174,16 @@ impl Shared {
                 if self.budget.excess() == 0 {
                     return;
                 }
-                drop(self.submit(&room, Step::Shed, false));
+                self.submit(&room, Step::Shed, false).ok();
             }
         }
-        let mut slowest: Vec<_> =
-            self.registry.all().into_iter().map(|link| (link.waiting(), link)).filter(|(waiting, _)| *waiting > 0).collect();
+        let mut slowest: Vec<_> = self
+            .registry
+            .all()
+            .into_iter()
+            .map(|link| (link.waiting(), link))
+            .filter(|(waiting, _)| *waiting > 0)
+            .collect();
         slowest.sort_unstable_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
         let mut excess = self.budget.excess();
         for (waiting, link) in slowest {

@@ -109,6 +109,22 @@ pub(super) enum Asker {
     Caller(oneshot::Sender<Result<Told, RoomError>>),
 }
 
+impl Asker {
+    /// Gives the answer.
+    pub(super) fn tell(self, told: Result<Told, RoomError>) {
+        match self {
+            Self::Nobody => {}
+            // Whoever does not wait any longer does without it.
+            Self::Caller(caller) => drop(caller.send(told)),
+            Self::Client(link, command) => {
+                if let Some(reply) = link.form().reply(command, told) {
+                    link.send(&[Frame::control(reply)], Duration::ZERO, &mut |_, _| {});
+                }
+            }
+        }
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub(super) enum Told {

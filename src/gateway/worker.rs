@@ -142,7 +142,8 @@ impl<'a> Worker<'a> {
     fn join(&mut self, joining: Joining) {
         let Joining { link, since, recovers, join_leave, info, arrival } = joining;
         let entered = self.entered(since, recovers);
-        let member = Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info };
+        let member =
+            Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info };
         let is_new = self.inside.members.insert(link.key(), member).is_none();
         link.resumes(self.room);
         if let Some((welcome, entered)) = arrival.arrived(entered) {
@@ -187,7 +188,7 @@ impl<'a> Worker<'a> {
         let now = clock::uptime();
         let frame = link.form().welcome(welcome, link.card(), entered);
         // What a dialect does not answer with comes behind the answer, as any message does.
-        let missed = link.form().missed_frames(entered, self.now);
+        let missed = link.form().missed_frames(entered);
         let sent = match welcome {
             Welcome::Greeting(Greeting::None | Greeting::Frame(_) | Greeting::Connected(_)) => {
                 link.greet(frame, now, &mut self.shared.observer())
@@ -216,10 +217,12 @@ impl<'a> Worker<'a> {
     fn tell_members(&self, who: &Link, came: bool) {
         let Some(card) = who.card() else { return };
         let mut encoded = Encoded::default();
-        let others = self.inside.members.values().filter(|member| member.join_leave && member.link.key() != who.key());
+        let others =
+            self.inside.members.values().filter(|member| member.join_leave && member.link.key() != who.key());
         for member in others {
             let form = member.link.form();
-            let frames = encoded.frames(form, || form.presence_change(self.room, card, came).into_iter().collect());
+            let frames =
+                encoded.frames(form, || form.presence_change(self.room, card, came).into_iter().collect());
             if !frames.is_empty() {
                 self.shared.count(member.link.send(frames, self.now, &mut self.shared.observer()));
             }

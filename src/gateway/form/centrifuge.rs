@@ -67,9 +67,15 @@ pub(super) fn unsubscribed(encoding: Encoding, room: &str, code: u32, reason: &s
 }
 
 /// The answer to a login.
-pub(super) fn connected(encoding: Encoding, connected: &Connected, card: &Card, entered: &[Entered]) -> Bytes {
+pub(super) fn connected(
+    encoding: Encoding,
+    connected: &Connected,
+    card: &Card,
+    entered: &[Entered],
+) -> Bytes {
     let epochs: Vec<String> = entered.iter().map(epoch).collect();
-    let subs = entered.iter().zip(&epochs).map(|(entered, epoch)| (&*entered.room, subscription(entered, epoch)));
+    let subs =
+        entered.iter().zip(&epochs).map(|(entered, epoch)| (&*entered.room, subscription(entered, epoch)));
     let result = ConnectResult {
         client: card.session.as_str(),
         version: env!("CARGO_PKG_VERSION"),

@@ -6,9 +6,9 @@
 mod centrifuge;
 mod group;
 
+pub(super) use centrifuge::frame;
 pub(super) use group::Group;
 pub(super) use group::Said;
-pub(super) use centrifuge::frame;
 pub(super) use group::grouped;
 
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::gateway::step::RoomError;
 use crate::gateway::step::Told;
 use crate::gateway::step::Welcome;
 use crate::wire::centrifuge::Encoding;
+use crate::wire::centrifuge::Unsubscribed;
 use crate::wire::websocket;
 
 /// How frames leave for one kind of client.
@@ -58,7 +59,8 @@ impl Form {
                 Self::Json => centrifuge::publications(Encoding::Json, room, &group.publications),
                 Self::Protobuf => centrifuge::publications(Encoding::Protobuf, room, &group.publications),
                 Self::Text => {
-                    let texts = group.publications.iter().map(|one| websocket::text(one.payload.text().as_bytes()));
+                    let texts =
+                        group.publications.iter().map(|one| websocket::text(one.payload.text().as_bytes()));
                     joined(texts)
                 }
             };
@@ -87,7 +89,12 @@ impl Form {
     }
 
     /// What a session is sent when it has entered its rooms.
-    pub(super) fn welcome(self, welcome: &Welcome, card: Option<&Arc<Card>>, entered: &[Entered]) -> Option<Bytes> {
+    pub(super) fn welcome(
+        self,
+        welcome: &Welcome,
+        card: Option<&Arc<Card>>,
+        entered: &[Entered],
+    ) -> Option<Bytes> {
         match (welcome, self.encoding()) {
             (Welcome::Greeting(Greeting::Frame(frame)), _) => Some(frame.clone()),
             (Welcome::Greeting(Greeting::None) | Welcome::Silence, _) | (_, None) => None,
@@ -125,6 +132,12 @@ impl Form {
     /// True when a client that missed messages subscribes again and gets them then.
     pub(super) fn refills(self) -> bool {
         self.encoding().is_some()
+    }
+
+    /// The frame that has a client subscribe again, because it missed messages of a room.
+    pub(super) fn lapsed(self, room: &str) -> Bytes {
+        let why = Unsubscribed::InsufficientState;
+        self.unsubscribed(room, why.code(), why.words()).unwrap_or_default()
     }
 
     /// Tells a client that so many messages of a room are missing here.

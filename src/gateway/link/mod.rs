@@ -4,6 +4,9 @@
 //! Only what the kernel does not take is queued; then the task is woken to go on when the socket is writable. What
 //! others ask of the session ([`Order`]) waits in a mailbox for that task.
 
+mod outbox;
+mod queue;
+
 use std::io;
 use std::io::IoSlice;
 use std::mem;
@@ -20,21 +23,29 @@ use bytes::Bytes;
 use tokio::io::Interest;
 use tokio::sync::Notify;
 
-use crate::config::Slow;
 use crate::gateway::CloseReason;
 use crate::gateway::budget::Budget;
 use crate::gateway::form::Form;
 use crate::gateway::frame::Frame;
-use crate::gateway::frame::Origin;
 use crate::gateway::frame::messages;
+use crate::gateway::link::queue::Queue;
+use crate::gateway::link::queue::lose_frames;
 use crate::gateway::order::Order;
-use crate::gateway::outbox::Outbox;
 use crate::gateway::publication::Card;
 use crate::gateway::pulse::Signs;
 use crate::net::Stream;
 
 /// How many frames one system call writes at the most.
 const SLICES: usize = 64;
+
+/// What a session waits by.
+#[derive(Debug)]
+struct Terms {
+    form: Form,
+    /// Bytes that may wait.
+    limit: usize,
+    budget: Arc<Budget>,
+}
 
 /// The most orders that wait for one session; more are refused.
 const ORDERS_MAX: usize = 1024;
@@ -63,10 +74,8 @@ pub(super) enum Sent {
 #[derive(Debug)]
 pub(super) struct Link {
     key: u64,
-    form: Form,
+    terms: Terms,
     stream: Stream,
-    limit: usize,
-    budget: Arc<Budget>,
     card: OnceLock<Arc<Card>>,
     state: Mutex<State>,
     wake: Notify,
@@ -76,15 +85,11 @@ pub(super) struct Link {
 
 #[derive(Debug, Default)]
 struct State {
-    outbox: Outbox,
+    queue: Queue,
     /// What must wait until the greeting is written.
     held: Option<Box<Held>>,
     closing: Option<CloseReason>,
-    /// The messages that were thrown away.
-    lost: usize,
     orders: Vec<Order>,
-    /// Rooms whose messages are not sent until the client has subscribed again.
-    lapsed: Vec<Arc<str>>,
     /// The operations that a goim client takes from others than rooms.
     accepts: Option<Box<[i32]>>,
 }
@@ -93,6 +98,19 @@ struct State {
 struct Held {
     frames: Vec<Frame>,
     bytes: usize,
+}
+
+impl Held {
+    /// Takes frames in; false when they are too much.
+    fn take(&mut self, frames: &[Frame], limit: usize) -> bool {
+        let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
+        let fits = self.bytes + bytes <= limit;
+        if fits {
+            self.bytes += bytes;
+            self.frames.extend_from_slice(frames);
+        }
+        fits
+    }
 }
 
 impl Link {
@@ -107,10 +125,8 @@ impl Link {
     ) -> Self {
         Self {
             key,
-            form,
+            terms: Terms { form, limit, budget },
             stream,
-            limit,
-            budget,
             card: OnceLock::new(),
             state: Mutex::default(),
             wake: Notify::new(),
@@ -126,7 +142,7 @@ impl Link {
 
     /// The form in which the client gets frames.
     pub(super) fn form(&self) -> Form {
-        self.form
+        self.terms.form
     }
 
     /// Who the session is, after the login.
@@ -158,14 +174,11 @@ impl Link {
         }
         match &mut state.held {
             Some(held) => {
-                let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
-                if held.bytes + bytes > self.limit {
-                    lose_frames(frames);
-                    return self.overflow(&mut state, messages(frames));
+                if held.take(frames, self.terms.limit) {
+                    return Sent::Accepted { lost: 0 };
                 }
-                held.bytes += bytes;
-                held.frames.extend_from_slice(frames);
-                Sent::Accepted { lost: 0 }
+                lose_frames(frames);
+                self.overflow(&mut state, messages(frames))
             }
             None => self.transmit(&mut state, frames, now, done),
         }
@@ -174,20 +187,16 @@ impl Link {
     /// Writes what waits, as far as the socket takes it; `done` learns of each message written.
     pub(super) fn flush(&self, now: Duration, done: Done<'_>) -> io::Result<()> {
         let mut state = self.state();
-        self.discard(&mut state, |origin| origin.is_expired(now));
-        while !state.outbox.is_empty() {
+        state.queue.discard(&self.terms, |origin| origin.is_expired(now));
+        while !state.queue.outbox().is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = state.outbox.fill(&mut slices);
+            let filled = state.queue.outbox().fill(&mut slices);
             let written = match self.stream.try_write_vectored(slices.get(..filled).unwrap_or_default()) {
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let mut origins = Vec::new();
-            self.accounted(&mut state, |state| state.outbox.advance(written, |origin| origins.push(origin)));
-            for origin in origins {
-                state.delivered(&origin, now, done);
-            }
+            state.queue.advance(&self.terms, written, now, done);
         }
         Ok(())
     }
@@ -217,8 +226,7 @@ impl Link {
     /// Ends the session because memory is short: what waits for it is thrown away at once.
     pub(super) fn shed(&self, waiting: usize) {
         let mut state = self.state();
-        state.lost += state.outbox.messages();
-        self.accounted(&mut state, |state| state.outbox.clear(lose));
+        state.queue.clear(&self.terms);
         self.end(&mut state, CloseReason::MemoryShort { waiting });
     }
 
@@ -231,9 +239,7 @@ impl Link {
     pub(super) fn say_goodbye(&self, frame: &Bytes) {
         let mut state = self.state();
         state.held = None;
-        let frame = Frame::control(frame.clone());
-        let pushed = self.accounted(&mut state, |state| state.outbox.push(&frame, 0, usize::MAX));
-        debug_assert!(pushed.is_ok(), "the limit does not count for the goodbye");
+        state.queue.push_last(&self.terms, &Frame::control(frame.clone()));
     }
 
     /// Asks something of the session; false when too much is asked of it already.
@@ -254,7 +260,7 @@ impl Link {
 
     /// A room that had lapsed is subscribed to again.
     pub(super) fn resumes(&self, room: &str) {
-        self.state().lapsed.retain(|lapsed| **lapsed != *room);
+        self.state().queue.resumes(room);
     }
 
     /// Names the operations that the client takes from others than rooms.
@@ -269,24 +275,24 @@ impl Link {
 
     /// True when nothing waits.
     pub(super) fn is_flushed(&self) -> bool {
-        self.state().outbox.is_empty()
+        self.state().queue.outbox().is_empty()
     }
 
     /// The bytes that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.state().outbox.bytes()
+        self.state().queue.outbox().bytes()
     }
 
     /// The longest delay of a message so far.
     pub(super) fn slowest(&self) -> Duration {
-        self.state().outbox.slowest()
+        self.state().queue.outbox().slowest()
     }
 
     /// The messages that wait or were thrown away: when the session has ended, those that it did not get.
     pub(super) fn unsent(&self) -> usize {
         let state = self.state();
         let held = state.held.as_ref().map_or(0, |held| messages(&held.frames));
-        state.lost + state.outbox.messages() + held
+        state.queue.lost() + state.queue.outbox().messages() + held
     }
 
     /// Notes a sign of life.
@@ -319,10 +325,10 @@ impl Link {
     fn transmit(&self, state: &mut State, frames: &[Frame], now: Duration, done: Done<'_>) -> Sent {
         let mut rest = frames;
         let mut offset = 0;
-        let was_empty = state.outbox.is_empty();
-        while was_empty && state.lapsed.is_empty() && offset == 0 && !rest.is_empty() {
+        let was_empty = state.queue.outbox().is_empty();
+        while was_empty && state.queue.is_direct() && offset == 0 && !rest.is_empty() {
             match self.write(rest) {
-                Ok(written) => (rest, offset) = state.skip(rest, written, now, done),
+                Ok(written) => (rest, offset) = state.queue.skip(rest, written, now, done),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
                     lose_frames(rest);
@@ -331,89 +337,17 @@ impl Link {
                 }
             }
         }
-        let mut lost = 0;
-        for (index, frame) in rest.iter().enumerate() {
-            let gone = if index == 0 { offset } else { 0 };
-            match self.queue(state, frame, gone) {
-                Ok(fewer) => lost += fewer,
-                Err(()) => {
-                    let coming = rest.get(index..).unwrap_or_default();
-                    lose_frames(coming);
-                    return self.overflow(state, messages(coming));
-                }
-            }
-        }
-        if was_empty && !state.outbox.is_empty() {
+        let outcome = state.queue.wait(&self.terms, rest, offset);
+        let lapsed = state.queue.take_lapsed();
+        let orders = lapsed.len();
+        state.orders.extend(lapsed.into_iter().map(|room| Order::Lapse { room }));
+        if orders > 0 || (was_empty && !state.queue.outbox().is_empty()) {
             self.wake.notify_one();
         }
-        state.lost += lost;
-        Sent::Accepted { lost }
-    }
-
-    /// Lets a frame wait, of which `gone` bytes are written; gives how many messages made room for it, or are not
-    /// sent because their room has lapsed.
-    fn queue(&self, state: &mut State, frame: &Frame, gone: usize) -> Result<usize, ()> {
-        let Some(origin) = &frame.origin else {
-            return self.accounted(state, |state| state.outbox.push(frame, gone, self.limit)).map_or(Err(()), |()| Ok(0));
-        };
-        if state.lapsed.contains(&origin.room) && gone == 0 {
-            lose(origin);
-            return Ok(origin.messages());
+        match outcome {
+            Ok(lost) => Sent::Accepted { lost },
+            Err(coming) => self.overflow(state, coming),
         }
-        let mut lost = 0;
-        if origin.slow == Slow::Conflate && origin.key.is_some() {
-            lost += self.discard(state, |older| older.key == origin.key && older.room == origin.room);
-        }
-        loop {
-            if self.accounted(state, |state| state.outbox.push(frame, gone, self.limit)).is_ok() {
-                return Ok(lost);
-            }
-            match origin.slow {
-                Slow::DropOldest if self.form.refills() => return Ok(lost + self.lapse(state, origin)),
-                Slow::DropOldest => match self.drop_oldest(state) {
-                    Some(dropped) => lost += dropped,
-                    None => return Err(()),
-                },
-                Slow::Conflate | Slow::Disconnect => return Err(()),
-            }
-        }
-    }
-
-    /// The client has to subscribe to the room again, and gets then what it missed: nothing of it waits any longer.
-    fn lapse(&self, state: &mut State, origin: &Arc<Origin>) -> usize {
-        lose(origin);
-        let lost = self.discard(state, |older| older.room == origin.room) + origin.messages();
-        let notice = Frame::control(self.form.lapsed(&origin.room));
-        // What was thrown away is longer than the notice; where it is not, the client learns it from the next one.
-        drop(self.accounted(state, |state| state.outbox.push(&notice, 0, self.limit)));
-        state.lapsed.push(Arc::clone(&origin.room));
-        state.orders.push(Order::Lapse { room: Arc::clone(&origin.room) });
-        self.wake.notify_one();
-        lost
-    }
-
-    fn drop_oldest(&self, state: &mut State) -> Option<usize> {
-        let mut lost = 0;
-        let dropped = self.accounted(state, |state| {
-            let droppable = |origin: &Origin| origin.slow == Slow::DropOldest;
-            let notice = |room: &str, missing| self.form.gap(room, missing);
-            state.outbox.drop_oldest(droppable, notice, |origin| {
-                lose(origin);
-                lost += origin.messages();
-            })
-        });
-        dropped.then_some(lost)
-    }
-
-    fn discard(&self, state: &mut State, unwanted: impl Fn(&Origin) -> bool) -> usize {
-        let mut lost = 0;
-        self.accounted(state, |state| {
-            state.outbox.discard(unwanted, |origin| {
-                lose(origin);
-                lost += origin.messages();
-            });
-        });
-        lost
     }
 
     fn write(&self, frames: &[Frame]) -> io::Result<usize> {
@@ -426,33 +360,20 @@ impl Link {
         self.stream.try_write_vectored(slices.get(..filled).unwrap_or_default())
     }
 
-    /// The queue is full: what waits is thrown away with what came, and the session ends.
+    /// The queue is full: what waits is thrown away with the messages that came, and the session ends.
     fn overflow(&self, state: &mut State, coming: usize) -> Sent {
         let held = state.held.take().map_or(0, |held| {
             lose_frames(&held.frames);
             messages(&held.frames)
         });
-        let lost = state.outbox.messages() + held + coming;
-        self.accounted(state, |state| state.outbox.clear(lose));
-        state.lost += lost;
-        self.end(state, CloseReason::Slow { limit: self.limit });
+        let lost = state.queue.clear(&self.terms) + state.queue.lose(held + coming);
+        self.end(state, CloseReason::Slow { limit: self.terms.limit });
         Sent::Overflow { lost }
     }
 
     fn end(&self, state: &mut State, reason: CloseReason) {
         state.closing.get_or_insert(reason);
         self.wake.notify_one();
-    }
-
-    /// Changes what waits, and tells the budget.
-    fn accounted<T>(&self, state: &mut State, change: impl FnOnce(&mut State) -> T) -> T {
-        let before = state.outbox.bytes();
-        let outcome = change(state);
-        let after = state.outbox.bytes();
-        if before != after {
-            self.budget.waiting_changed(before, after);
-        }
-        outcome
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -462,53 +383,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.budget.waiting_changed(state.outbox.bytes(), 0);
-        state.outbox.clear(lose);
-    }
-}
-
-impl State {
-    /// The frames that remain after `written` bytes, and how much of the first of them is gone.
-    fn skip<'a>(
-        &mut self,
-        frames: &'a [Frame],
-        mut written: usize,
-        now: Duration,
-        done: Done<'_>,
-    ) -> (&'a [Frame], usize) {
-        let mut rest = frames;
-        while let Some((first, others)) = rest.split_first() {
-            if written < first.bytes.len() {
-                break;
-            }
-            written -= first.bytes.len();
-            if let Some(origin) = &first.origin {
-                self.delivered(origin, now, done);
-            }
-            rest = others;
-        }
-        (rest, written)
-    }
-
-    fn delivered(&mut self, origin: &Origin, now: Duration, done: Done<'_>) {
-        done(self.outbox.written(origin.at, now), origin.messages);
-        if let Some(receipt) = &origin.receipt {
-            receipt.written();
-        }
-    }
-}
-
-/// These messages will not reach the client.
-fn lose(origin: &Origin) {
-    if let Some(receipt) = &origin.receipt {
-        receipt.lost();
-    }
-}
-
-fn lose_frames(frames: &[Frame]) {
-    for origin in frames.iter().filter_map(|frame| frame.origin.as_ref()) {
-        lose(origin);
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).queue.clear(&self.terms);
     }
 }
 

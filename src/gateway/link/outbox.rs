@@ -142,7 +142,8 @@ impl Outbox {
         lost(&origin);
         let before = index.checked_sub(1).and_then(|before| self.waiting.get_mut(before));
         let told = before.filter(|waiting| !waiting.started && is_about(waiting, &origin.room));
-        let missing = origin.messages() + told.as_ref().and_then(|told| told.gap.as_ref()).map_or(0, |gap| gap.1);
+        let missing =
+            origin.messages() + told.as_ref().and_then(|told| told.gap.as_ref()).map_or(0, |gap| gap.1);
         let Some(bytes) = notice(&origin.room, missing) else { return true };
         let gap = Some((Arc::clone(&origin.room), missing));
         self.bytes += bytes.len();
