@@ -17,6 +17,7 @@ use crate::gateway::link::Link;
 use crate::gateway::pulse::Pulse;
 use crate::gateway::rooms::Arrival;
 use crate::gateway::rooms::Publication;
+use crate::gateway::rooms::Publisher;
 use crate::gateway::rooms::Step;
 use crate::gateway::rooms::Welcome;
 use crate::gateway::session::Credentials;
@@ -27,7 +28,7 @@ use crate::gateway::session::World;
 use crate::metrics::ByDialect;
 use crate::net::Slot;
 use crate::trail::Subject;
-use crate::wire::centrifuge::Publisher;
+use crate::wire::payload::Payload;
 
 /// A client that renews its token does so when it expires: it may be this late.
 const EXPIRY_GRACE: Duration = Duration::from_secs(10);
@@ -176,11 +177,11 @@ impl Client {
     fn publish(&self, publishing: Publishing) {
         let Publishing { room, payload, taken, busy } = publishing;
         let message = self.shared.message_ids.next();
-        let length = payload.json().len();
+        let length = payload.bytes().len();
         let publisher = self.session.identity().map(|identity| Publisher {
             user: identity.user.to_string(),
             client: self.session.id().to_string(),
-            conn_info: identity.info.clone(),
+            info: identity.info.as_deref().map(Payload::from_json),
         });
         let published = self.shared.publish(&room, Publication { payload, publisher, at: clock::uptime() });
         let trail = &self.shared.means.trail;

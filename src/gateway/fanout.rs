@@ -13,11 +13,14 @@ use crate::gateway::link::Link;
 use crate::gateway::link::Sent;
 use crate::gateway::rooms::Members;
 use crate::gateway::rooms::Publication;
+use crate::gateway::rooms::Publisher;
 use crate::gateway::rooms::Step;
 use crate::gateway::rooms::Welcome;
 use crate::metrics::ByReason;
 use crate::metrics::Metrics;
 use crate::wire::centrifuge;
+use crate::wire::centrifuge::Encoding;
+use crate::wire::centrifuge::Push;
 use crate::wire::websocket;
 
 /// Carries out the steps of rooms.
@@ -118,20 +121,23 @@ impl Encoded<'_> {
         match dialect {
             Dialect::Centrifuge => self.centrifuge.get_or_insert_with(|| {
                 encode(run, |publication| {
-                    let publisher = publication.publisher.as_ref();
-                    centrifuge::publication(room, &publication.payload, publisher)
+                    let told = centrifuge::Publication {
+                        info: publication.publisher.as_ref().map(Publisher::told),
+                        ..centrifuge::Publication::new(&publication.payload)
+                    };
+                    Encoding::Json.push(room, &Push::Publication(told))
                 })
             }),
-            Dialect::OpenrestyPush => self
-                .push
-                .get_or_insert_with(|| encode(run, |publication| publication.payload.text().into_owned())),
+            Dialect::OpenrestyPush => self.push.get_or_insert_with(|| {
+                encode(run, |publication| publication.payload.text().into_owned().into_bytes())
+            }),
         }
     }
 }
 
-fn encode(run: &[Publication], text: impl Fn(&Publication) -> String) -> Vec<Frame> {
+fn encode(run: &[Publication], text: impl Fn(&Publication) -> Vec<u8>) -> Vec<Frame> {
     let frame = |publication: &Publication| Frame {
-        bytes: websocket::text(text(publication).as_bytes()),
+        bytes: websocket::text(&text(publication)),
         published: Some(publication.at),
     };
     run.iter().map(frame).collect()

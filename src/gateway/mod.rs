@@ -86,7 +86,7 @@ use crate::net::http;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
 use crate::trail::Trail;
-use crate::wire::centrifuge;
+use crate::wire::centrifuge::Encoding;
 use crate::wire::websocket;
 
 /// Why the gateway could not be built.
@@ -306,7 +306,7 @@ impl Shared {
 /// The ping of a dialect.
 fn ping(dialect: Dialect) -> Bytes {
     match dialect {
-        Dialect::Centrifuge => websocket::text(centrifuge::PING.as_bytes()),
+        Dialect::Centrifuge => websocket::text(Encoding::Json.ping()),
         Dialect::OpenrestyPush => websocket::ping(),
     }
 }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::gateway::link::Link;
-use crate::wire::centrifuge::Publisher;
+use crate::wire::centrifuge::ClientInfo;
 use crate::wire::payload::Payload;
 
 /// The sessions in a room, by their number.
@@ -51,6 +51,24 @@ pub(super) struct Publication {
     pub(super) publisher: Option<Publisher>,
     /// When it was published, on the gateway's clock.
     pub(super) at: Duration,
+}
+
+/// Who published a message, as far as the receivers may know.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    /// The user.
+    pub(super) user: String,
+    /// The session.
+    pub(super) client: String,
+    /// What the token says about the user.
+    pub(super) info: Option<Payload>,
+}
+
+impl Publisher {
+    /// As it is told to clients.
+    pub(super) fn told(&self) -> ClientInfo<'_> {
+        ClientInfo { user: &self.user, client: &self.client, conn_info: self.info.as_ref(), chan_info: None }
+    }
 }
 
 /// Something that happens to a room.

@@ -100,8 +100,8 @@ async fn bad_frames_end_their_own_session_with_the_reason_and_disturb_nobody_els
         (Message::text(r#"{"id":2,"connect":{}}"#), "close 3501 bad request: connect a second time"),
         (Message::binary(vec![1, 2, 3]), "close 3501 bad request: a binary frame; this dialect speaks text"),
         (
-            Message::text(r#"{"id":2,"publish":{"channel":"r"}}"#),
-            "close 3501 bad request: line 1: bad parameters of publish: missing field `data` at line 1 column 15",
+            Message::text(r#"{"id":2,"publish":{"channel":7}}"#),
+            "close 3501 bad request: line 1: bad parameters of publish: invalid type: integer `7`, expected a string at line 1 column 12",
         ),
         (
             Message::Frame(Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true)),

@@ -14,12 +14,14 @@ use crate::gateway::session::State;
 use crate::gateway::session::World;
 use crate::gateway::session::ttl;
 use crate::ids::SessionId;
-use crate::wire::centrifuge as wire;
 use crate::wire::centrifuge::Command;
 use crate::wire::centrifuge::ConnectResult;
+use crate::wire::centrifuge::Encoding;
 use crate::wire::centrifuge::Error;
 use crate::wire::centrifuge::Method;
-use crate::wire::payload::Payload;
+use crate::wire::centrifuge::Publish;
+use crate::wire::centrifuge::Reply;
+use crate::wire::centrifuge::SubscribeResult;
 use crate::wire::websocket;
 
 /// How much may come while the token is checked: the frames of nobody yet must not fill the memory.
@@ -34,7 +36,7 @@ pub(super) fn receive(session: &mut Session, text: &str, world: &World<'_>, effe
             return;
         }
     }
-    match wire::commands(text) {
+    match Encoding::Json.commands(text.as_bytes()) {
         Ok(commands) => {
             for one in commands {
                 command(session, one, world, effects);
@@ -65,12 +67,15 @@ pub(super) fn command(session: &mut Session, command: Command, world: &World<'_>
 pub(super) fn greeting(session: &Session, number: u32, identity: &Identity, world: &World<'_>) -> Bytes {
     let result = ConnectResult {
         client: session.id.as_str(),
+        version: env!("CARGO_PKG_VERSION"),
         ttl: ttl(identity, world),
         ping: world.ping_seconds,
+        pong: true,
         node: world.node,
-        rooms: &identity.rooms,
+        subs: identity.rooms.iter().map(|room| (room.as_str(), SubscribeResult::default())).collect(),
+        ..ConnectResult::default()
     };
-    frame(&wire::connected(number, &result))
+    frame(number, &Reply::Connect(&result))
 }
 
 /// The answer to an expired token: the client gets a new one and comes back.
@@ -80,39 +85,57 @@ pub(super) fn token_expired(number: u32) -> Effect {
 
 /// The answer to a renewed token.
 pub(super) fn refreshed(number: u32, id: &SessionId, ttl: Option<u32>) -> Effect {
-    Effect::Send(frame(&wire::refreshed(number, id.as_str(), ttl)))
+    let reply = Reply::Refresh { client: id.as_str(), version: env!("CARGO_PKG_VERSION"), ttl };
+    Effect::Send(frame(number, &reply))
 }
 
 fn ready(session: &mut Session, command: Command, world: &World<'_>, effects: &mut Vec<Effect>) {
     let Command { id, method } = command;
     match method {
         Method::Connect(_) => effects.push(bad_request("connect a second time".into())),
-        Method::Subscribe(subscribe) => join(session, id, subscribe.channel, world, effects),
+        Method::Subscribe(subscribe) => match subscribe.beyond {
+            Some(beyond) => effects.push(failed(id, Error::NotAvailable, beyond)),
+            None => join(session, id, subscribe.channel, world, effects),
+        },
         Method::Unsubscribe { channel } => {
             if session.rooms.contains(&channel) {
                 session.rooms.retain(|room| *room != channel);
                 effects.push(Effect::Leave { room: channel });
             }
-            effects.push(Effect::Send(frame(&wire::done(id, "unsubscribe"))));
+            effects.push(Effect::Send(frame(id, &Reply::Unsubscribe)));
         }
         Method::Publish(publish) => match world.rules.may_publish(&publish.channel, &session.standing()) {
-            Ok(()) => effects.push(Effect::Publish(Publishing {
-                room: publish.channel,
-                payload: Payload::from_json(&publish.data),
-                taken: Some(frame(&wire::done(id, "publish"))),
-                busy: Some(frame(&wire::failed(id, Error::TooManyRequests, "the room has a backlog"))),
-            })),
+            Ok(()) => published(id, publish, effects),
             Err(denied) => refuse(id, &denied, effects),
         },
         Method::Refresh { token } => {
             session.refreshing = Some(id);
             effects.push(Effect::Refresh(Credentials { token: Some(token), rooms: Vec::new() }));
         }
-        Method::Ping => effects.push(Effect::Send(frame(&wire::done(id, "ping")))),
+        Method::Ping => effects.push(Effect::Send(frame(id, &Reply::Ping))),
         Method::Pong => {}
-        Method::Unavailable(method) => effects.push(failed(id, Error::NotAvailable, method)),
+        Method::Presence { .. } => effects.push(failed(id, Error::NotAvailable, "presence")),
+        Method::PresenceStats { .. } => effects.push(failed(id, Error::NotAvailable, "presence_stats")),
+        Method::History(_) => effects.push(failed(id, Error::NotAvailable, "history")),
+        Method::Rpc { .. } => effects.push(failed(id, Error::NotAvailable, "rpc")),
+        Method::Send { .. } => effects.push(failed(id, Error::NotAvailable, "send")),
+        Method::SubRefresh { .. } => effects.push(failed(id, Error::NotAvailable, "sub_refresh")),
         Method::Unknown => effects.push(failed(id, Error::MethodNotFound, "")),
     }
+}
+
+fn published(id: u32, publish: Publish, effects: &mut Vec<Effect>) {
+    let Publish { channel, data, beyond } = publish;
+    effects.push(match (data, beyond) {
+        (_, Some(beyond)) => failed(id, Error::NotAvailable, beyond),
+        (None, _) => failed(id, Error::BadRequest, "a publication needs data"),
+        (Some(payload), None) => Effect::Publish(Publishing {
+            room: channel,
+            payload,
+            taken: Some(frame(id, &Reply::Publish)),
+            busy: Some(frame(id, &Reply::Error(Error::TooManyRequests.because("the room has a backlog")))),
+        }),
+    });
 }
 
 fn join(session: &mut Session, id: u32, room: String, world: &World<'_>, effects: &mut Vec<Effect>) {
@@ -124,7 +147,7 @@ fn join(session: &mut Session, id: u32, room: String, world: &World<'_>, effects
     if !session.rooms.contains(&room) {
         session.rooms.push(room.clone());
     }
-    effects.push(Effect::Join { room, answer: frame(&wire::done(id, "subscribe")) });
+    effects.push(Effect::Join { room, answer: frame(id, &Reply::Subscribe(&SubscribeResult::default())) });
 }
 
 fn refuse(id: u32, denied: &Denied, effects: &mut Vec<Effect>) {
@@ -138,13 +161,13 @@ fn refuse(id: u32, denied: &Denied, effects: &mut Vec<Effect>) {
 }
 
 fn failed(id: u32, error: Error, detail: &str) -> Effect {
-    Effect::Send(frame(&wire::failed(id, error, detail)))
+    Effect::Send(frame(id, &Reply::Error(error.because(detail))))
 }
 
 fn bad_request(why: String) -> Effect {
     Effect::Close(CloseReason::BadRequest(why))
 }
 
-fn frame(reply: &str) -> Bytes {
-    websocket::text(reply.as_bytes())
+fn frame(id: u32, reply: &Reply<'_>) -> Bytes {
+    websocket::text(&Encoding::Json.reply(id, reply))
 }
