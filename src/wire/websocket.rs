@@ -80,6 +80,7 @@ mod tests {
             let payload = "x".repeat(len);
             assert_eq!(read_back(&binary(payload.as_bytes())), Message::binary(payload.clone()), "{len}");
             assert_eq!(read_back(&text(payload.as_bytes())), Message::text(payload), "{len}");
+            assert_eq!(read_back(&binary(&vec![0xff; len])), Message::binary(vec![0xff; len]), "{len}");
         }
     }
 
