@@ -138,7 +138,7 @@ fn trail(producers: usize, records: usize, watched: Option<&str>) -> Cost {
         token: None,
     };
     produce(&buffer, producers, records, || {
-        trail.room_msg(black_box(&subject), black_box("room-1"), &message, "100 bytes");
+        trail.room_msg(black_box(&subject), black_box("room-1"), message, "100 bytes");
     })
 }
 
