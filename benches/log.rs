@@ -127,7 +127,7 @@ fn trail(producers: usize, records: usize, watched: Option<&str>) -> Cost {
         trail.tap().watch(wish).unwrap()
     });
     let session = SessionIds::new("node-1.example.org", BootId::new(1)).next(0);
-    let message = MessageIds::new(BootId::new(1)).next();
+    let message = MessageIds::new("n").next(1_795_217_939_404);
     let subject = Subject {
         session_id: Some(&session),
         user_id: Some("user-000001"),
@@ -138,7 +138,7 @@ fn trail(producers: usize, records: usize, watched: Option<&str>) -> Cost {
         token: None,
     };
     produce(&buffer, producers, records, || {
-        trail.room_msg(black_box(&subject), black_box("room-1"), &message, "100 bytes");
+        trail.room_msg(black_box(&subject), black_box("room-1"), message, "100 bytes");
     })
 }
 

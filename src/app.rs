@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api;
@@ -138,8 +139,12 @@ impl App {
         let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
         watch(&metrics, &buffer, &logger);
         let tasks = groups.front.clone();
-        let gateway_means =
-            gateway::Means { trail: Arc::clone(&trail), metrics: Arc::clone(&metrics), tasks: tasks.clone() };
+        let gateway_means = gateway::Means {
+            trail: Arc::clone(&trail),
+            metrics: Arc::clone(&metrics),
+            tasks: tasks.clone(),
+            store: None,
+        };
         let gateway = gateway::build(&config, boot, gateway_means)?;
         let status = Arc::new(Status::new(&config.node, boot.to_string(), buffer));
         status.listens(Addresses {
@@ -158,6 +163,7 @@ impl App {
             status,
             tasks,
             bodies: Bodies::new(),
+            pushes: Arc::new(Semaphore::new(api::PUSHES_MAX)),
             namespaces,
             keys,
             config,

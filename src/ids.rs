@@ -65,6 +65,12 @@ impl SessionId {
         self.part(1)?.parse().ok()
     }
 
+    /// The number of the session in the process that carries it.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.part(0).and_then(|number| u64::from_str_radix(number, 36).ok()).unwrap_or_default()
+    }
+
     fn part(&self, from_end: usize) -> Option<&str> {
         self.0.rsplitn(4, '.').nth(from_end)
     }
@@ -97,26 +103,80 @@ impl SessionIds {
     }
 }
 
-/// The id of a published message: `<boot>-<counter in base 36>`, unique like a session id.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MessageId(Arc<str>);
+/// The id of a published message: a decimal number that grows with time, unique across restarts.
+///
+/// The layout is that of openresty-im's ids, so that new ones sort behind old ones: 41 bits of milliseconds since
+/// 2014-12-21, 10 bits that tell the node, 12 bits that count. JavaScript's numbers are too short for it, so it
+/// travels as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(u64);
 
 impl MessageId {
-    /// The id as text.
+    /// The id that this number is.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The id as a number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
     }
 }
 
-/// Gives out message ids of one run.
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Milliseconds from 1970 to 2014-12-21, where the time of message ids begins: 45 years of 365 days.
+const MESSAGE_EPOCH_MS: u64 = 45 * 365 * 86_400_000;
+
+/// The bits of a message id below its time: 10 for the node, 12 for the counter.
+const COUNTER_BITS: u32 = 12;
+const NODE_BITS: u32 = 10;
+
+/// Gives out message ids of one node.
 #[derive(Debug)]
 pub struct MessageIds {
+    node: u64,
+    /// Time and counter of the last id, without the node.
+    last: AtomicU64,
+}
+
+impl MessageIds {
+    /// Ids of `node`, of whose name ten bits are taken: two names may share them.
+    #[must_use]
+    pub fn new(node: &str) -> Self {
+        // FNV-1a, folded: a fixed function, so that a node has the same bits in every run.
+        let hash = node.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        let node = (hash ^ (hash >> 32)) & ((1 << NODE_BITS) - 1);
+        Self { node, last: AtomicU64::new(0) }
+    }
+
+    /// The next id, at `unix_ms` milliseconds after 1970; greater than all before, whatever the clock does.
+    pub fn next(&self, unix_ms: u64) -> MessageId {
+        let wanted = unix_ms.saturating_sub(MESSAGE_EPOCH_MS) << COUNTER_BITS;
+        let following = |last: u64| wanted.max(last + 1);
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(following(last)));
+        let own = following(last.unwrap_or_default());
+        let (time, count) = (own >> COUNTER_BITS, own & ((1 << COUNTER_BITS) - 1));
+        MessageId((((time << NODE_BITS) | self.node) << COUNTER_BITS) | count)
+    }
+}
+
+/// The id of a request or of a stream's birth: `<boot>-<counter in base 36>`, unique like a session id.
+#[derive(Debug)]
+pub struct RequestIds {
     boot: BootId,
     next: AtomicU64,
 }
 
-impl MessageIds {
+impl RequestIds {
     /// Ids of the run `boot`.
     #[must_use]
     pub fn new(boot: BootId) -> Self {
@@ -124,9 +184,60 @@ impl MessageIds {
     }
 
     /// The next id.
-    pub fn next(&self) -> MessageId {
+    pub fn next(&self) -> String {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
-        MessageId(format!("{}-{}", self.boot, Base36(n)).into())
+        format!("{}-{}", self.boot, Base36(n))
+    }
+}
+
+/// What a stream is called at its birth, so that a later one is not taken for it: 64 bits in base 36.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// Reads an epoch as it was written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 36).ok().map(Self)
+    }
+
+    /// The epoch that this number is.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The epoch as a number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Base36(self.0))
+    }
+}
+
+/// Gives out the epochs of one run.
+#[derive(Debug)]
+pub struct Epochs {
+    boot: BootId,
+    next: AtomicU64,
+}
+
+impl Epochs {
+    /// Epochs of the run `boot`.
+    #[must_use]
+    pub fn new(boot: BootId) -> Self {
+        Self { boot, next: AtomicU64::new(1) }
+    }
+
+    /// The next epoch: different for each stream of a run, and between runs but for one case in 2^64.
+    pub fn next(&self) -> Epoch {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        Epoch(self.boot.0 ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 }
 
@@ -155,6 +266,7 @@ mod tests {
         assert_eq!(id.as_str(), "edge-1.example.org.0000000000009f86.3.1");
         assert_eq!(id.node(), Some("edge-1.example.org"));
         assert_eq!(id.worker(), Some(3));
+        assert_eq!(id.number(), 1);
         assert_eq!(SessionId::parse(id.as_str()), Some(id));
     }
 
@@ -172,6 +284,36 @@ mod tests {
         let ids: std::collections::HashSet<_> =
             (0..1000).flat_map(|_| [first.next(0), second.next(0)]).collect();
         assert_eq!(ids.len(), 2000);
+    }
+
+    #[test]
+    fn message_ids_grow_whatever_the_clock_does() {
+        let ids = MessageIds::new("n");
+        let given: Vec<MessageId> =
+            [1_795_217_939_404, 1_795_217_939_404, 1_795_217_000_000, 1_795_217_939_405]
+                .map(|ms| ids.next(ms))
+                .into();
+        assert!(given.is_sorted_by(|one, next| one < next), "{given:?}");
+        let times = given.iter().map(|id| (id.number() >> 22) + MESSAGE_EPOCH_MS).collect::<Vec<_>>();
+        assert_eq!(times, [1_795_217_939_404, 1_795_217_939_404, 1_795_217_939_404, 1_795_217_939_405]);
+    }
+
+    #[test]
+    fn message_ids_have_the_layout_of_openresty_im() {
+        // Its own id of the millisecond 376097939404, machine 99, counter 1.
+        assert_eq!(MESSAGE_EPOCH_MS, 1_419_120_000_000);
+        let theirs = MessageId::from_number(1_577_469_091_634_360_321);
+        let ours = MessageIds::new("n").next(1_419_120_000_000 + 376_097_939_404);
+        assert_eq!(ours.number() >> 22, theirs.number() >> 22);
+    }
+
+    #[test]
+    fn epochs_differ_and_are_read_as_they_are_written() {
+        let epochs = Epochs::new(BootId::new(7));
+        let (one, other) = (epochs.next(), epochs.next());
+        assert_ne!(one, other);
+        assert_eq!(Epoch::parse(&one.to_string()), Some(one));
+        assert_eq!(Epoch::parse("no epoch"), None);
     }
 
     #[test]

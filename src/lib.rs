@@ -25,6 +25,7 @@ pub mod net;
 pub mod record;
 pub mod sink;
 pub mod status;
+pub mod store;
 pub mod tap;
 pub mod tasks;
 pub mod trail;

@@ -30,6 +30,7 @@ const HOUSE: &[(u8, &str, &[&str])] = &[
     (2, "sink", &[]),
     (1, "net", &["tasks", "clock"]),
     (1, "journal", &["clock"]),
+    (1, "store", &["journal", "clock"]),
     (1, "tasks", &["clock"]),
     (1, "clock", &[]),
     (1, "host", &[]),

@@ -5,6 +5,7 @@ use hyper::http::request::Parts;
 use crate::api::Means;
 use crate::api::access::Access;
 use crate::api::client::Client;
+use crate::ids::MessageId;
 use crate::ids::SessionId;
 use crate::metrics::ByCall;
 use crate::trail::Subject;
@@ -69,10 +70,18 @@ impl<'a> Call<'a> {
         self.means.trail.web_err(&self.client.subject(), code, &format!("{endpoint}: {why}"));
     }
 
+    /// Is there a name, and is it one for a room?
+    pub(super) fn check_room(&self, room: &str) -> Result<(), String> {
+        if room.is_empty() {
+            return Err("channel is missing".to_owned());
+        }
+        self.means.gateway.check_room(room)
+    }
+
     /// Writes down that a message was published into a room.
-    pub(super) fn published(&self, by: &str, room: &str, message: &str, bytes: usize) {
+    pub(super) fn published(&self, by: &str, room: &str, message: MessageId, bytes: usize) {
         let desc = format!("{bytes} bytes from the key {by}");
-        self.means.trail.api_published(&self.client.subject(), room, message, &desc);
+        self.means.trail.room_msg(&self.client.subject(), room, message, &desc);
     }
 
     /// Writes down that a message was sent to a user, a session, or all.

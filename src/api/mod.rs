@@ -26,6 +26,7 @@ mod tail;
 mod websocket;
 
 pub use body::Bodies;
+pub use goim::PUSHES_MAX;
 pub use namespaces::Error as NamespacesError;
 pub use namespaces::Namespaces;
 pub use namespaces::Turn;
@@ -37,6 +38,7 @@ use hyper::Method;
 use hyper::Request;
 use hyper::StatusCode;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 use crate::api::call::Call;
 use crate::api::client::Client;
@@ -68,6 +70,8 @@ pub struct Means {
     pub tasks: Tasks,
     /// Room for the bodies of requests.
     pub bodies: Bodies,
+    /// Places for pushes to everybody, which take their time.
+    pub pushes: Arc<Semaphore>,
     /// The rules of rooms that were changed while the daemon ran.
     pub namespaces: Namespaces,
     /// The keys of backends.

@@ -172,7 +172,7 @@ impl Turn<'_> {
         self.rules.live = live;
         let mut config = Config::clone(&means.config.load());
         config.gateway.namespaces = self.laid();
-        means.gateway.change_namespaces(&config.gateway.namespaces);
+        means.gateway.set_namespaces(&config.gateway.namespaces);
         means.config.store(config.into());
         Ok(())
     }

@@ -34,6 +34,7 @@ use crate::net::Slot;
 use crate::net::Stream;
 use crate::tasks;
 use crate::tasks::OnExit;
+use crate::wire::centrifuge::Encoding;
 
 /// The subprotocol that asks for Protobuf instead of JSON.
 const PROTOBUF: &str = "centrifuge-protobuf";
@@ -51,7 +52,7 @@ pub(super) fn upgrade(
     route: Route,
     request: &mut Request<Incoming>,
 ) -> Answer {
-    let protocol = match check(means, &route, request) {
+    let (protocol, encoding) = match check(means, &route, request) {
         Ok(protocol) => protocol,
         Err(refused) => {
             let (answer, why) = *refused;
@@ -69,6 +70,7 @@ pub(super) fn upgrade(
         stream,
         leftover,
         route,
+        encoding,
         credentials,
         client: client.address,
         request_id: client.request_id,
@@ -97,8 +99,12 @@ pub(super) fn upgrade(
 /// Why an upgrade is refused: the answer, and the words for the log.
 type Refused = Box<(Answer, String)>;
 
-/// Checks the request; gives the subprotocol to confirm.
-fn check(means: &Means, route: &Route, request: &Request<Incoming>) -> Result<Option<&'static str>, Refused> {
+/// Checks the request; gives the subprotocol to confirm, and what it means.
+fn check(
+    means: &Means,
+    route: &Route,
+    request: &Request<Incoming>,
+) -> Result<(Option<&'static str>, Encoding), Refused> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let answer = reply::method_not_allowed("GET");
@@ -124,14 +130,13 @@ fn check(means: &Means, route: &Route, request: &Request<Incoming>) -> Result<Op
         let why = format!("the origin {origin:?} is not among gateway.allowed_origins");
         return Err(refuse(StatusCode::FORBIDDEN, &why));
     }
-    if route.dialect == Dialect::Centrifuge && has_token(headers, &SEC_WEBSOCKET_PROTOCOL, PROTOBUF) {
-        return Err(refuse(
-            StatusCode::BAD_REQUEST,
-            "Protobuf is not offered here: connect without it, in JSON",
-        ));
+    let asks_for = |protocol| {
+        route.dialect == Dialect::Centrifuge && has_token(headers, &SEC_WEBSOCKET_PROTOCOL, protocol)
+    };
+    if asks_for(PROTOBUF) {
+        return Ok((Some(PROTOBUF), Encoding::Protobuf));
     }
-    let json = route.dialect == Dialect::Centrifuge && has_token(headers, &SEC_WEBSOCKET_PROTOCOL, JSON);
-    Ok(json.then_some(JSON))
+    Ok((asks_for(JSON).then_some(JSON), Encoding::Json))
 }
 
 fn refuse(status: StatusCode, why: &str) -> Refused {

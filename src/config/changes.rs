@@ -49,10 +49,12 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         logger.retry_max_interval, logger.periodic_flush, logger.max_line, logger.replay_tail,
         ingest.listen, ingest.receive_buffer,
         gateway.login_timeout, gateway.ping_interval, gateway.pong_timeout, gateway.client_queue,
-        gateway.allowed_origins,
+        gateway.memory, gateway.allowed_origins,
         auth.mode, auth.api_url, auth.api_timeout, auth.api_concurrency, auth.jwt_secret, auth.jwt_audience,
         auth.jwt_issuer, auth.insecure,
-        limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.header,
+        store.limit, store.checkpoint_interval, store.queue, store.cache, store.durability,
+        limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.rooms,
+        limits.sessions_per_user, limits.header,
         limits.header_timeout, limits.body, limits.body_timeout,
     );
     let lists = [
@@ -61,6 +63,8 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         ("logger.spool_limit", old.logger.spool.limit != new.logger.spool.limit),
         ("logger.spool_interval", old.logger.spool.interval != new.logger.spool.interval),
         ("logger.spool_order", old.logger.spool.order != new.logger.spool.order),
+        // Where it is not written, it follows data_dir.
+        ("store.path", old.store.path != new.store.path && old.data_dir == new.data_dir),
         ("gateway.route", old.gateway.routes != new.gateway.routes),
         ("auth.key", old.auth.keys != new.auth.keys),
         ("gateway.namespace", old.gateway.namespaces != new.gateway.namespaces),
@@ -196,6 +200,7 @@ mod tests {
         ("gateway.ping_interval", "1m", &[]),
         ("gateway.pong_timeout", "1s", &[]),
         ("gateway.client_queue", "2m", &[]),
+        ("gateway.memory", "1g", &[]),
         ("gateway.allowed_origins", "[\"https://example.org\"]", &[]),
         ("gateway.route", "[{ path = \"/sub\", dialect = \"centrifuge\" }]", &[]),
         ("gateway.namespace", "[{ name = \"chat\" }]", &[]),
@@ -208,9 +213,17 @@ mod tests {
         ("auth.jwt_issuer", "you", &[]),
         ("auth.insecure", "true", &[]),
         ("auth.key", "[{ name = \"shop\", key = \"0123456789abcdef\", scopes = [\"*\"] }]", &[]),
+        ("store.path", "/srv/store", &[]),
+        ("store.limit", "1g", &[]),
+        ("store.checkpoint_interval", "2s", &[]),
+        ("store.queue", "32m", &[]),
+        ("store.cache", "32m", &[]),
+        ("store.durability", "synced", &[]),
         ("limits.connections", "1", &[]),
         ("limits.frame", "1k", &[]),
         ("limits.room_name", "1", &[]),
+        ("limits.rooms", "10", &[]),
+        ("limits.sessions_per_user", "1", &[]),
         ("limits.rooms_per_session", "1", &[]),
         ("limits.header", "1k", &[]),
         ("limits.header_timeout", "1s", &[]),
@@ -251,6 +264,7 @@ mod tests {
             if restarts.contains(key)
                 || key.starts_with("listen.")
                 || key.starts_with("ingest.")
+                || key.starts_with("store.")
                 || key.starts_with("logger.spool_")
             {
                 assert_eq!((changes.restart, changes.live), (vec![*key], vec![]));

@@ -22,6 +22,7 @@ use super::settings::LogFormat;
 use super::settings::TokenMode;
 use super::settings::Trusted;
 use super::shipping::Target;
+use super::store;
 use crate::address::Address;
 use crate::record::Action;
 use crate::units::Bare;
@@ -43,6 +44,7 @@ pub(super) fn config(read: Reader<'_>, sources: &Sources<'_>) -> Config {
     let (node, data_dir) = (node(read, sources.host_name), data_dir(read));
     let config = Config {
         logger: logger::logger(read, &node, &data_dir),
+        store: store::store(read, &data_dir),
         node,
         data_dir,
         shutdown_timeout: read.duration(
@@ -223,6 +225,8 @@ fn limits(read: Reader<'_>) -> Limits {
         frame: read.size("limits.frame", 128..=16 << 20),
         room_name: read.amount("limits.room_name", 1..=4096),
         rooms_per_session: read.amount("limits.rooms_per_session", 1..=65_536),
+        rooms: read.amount("limits.rooms", 1..=100_000_000),
+        sessions_per_user: read.amount("limits.sessions_per_user", 1..=65_536),
         header: read.size("limits.header", 1024..=1 << 20),
         header_timeout: read.duration(
             "limits.header_timeout",

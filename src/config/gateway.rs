@@ -1,17 +1,15 @@
-//! `[gateway]`, `[[gateway.route]]` and `[[gateway.namespace]]`.
+//! `[gateway]` and `[[gateway.route]]`.
 
 use std::time::Duration;
 
 use super::auth;
 use super::mistake::Place;
+use super::namespace;
 use super::read::Reader;
 use super::read::SIZE_MAX;
 use super::settings::Dialect;
 use super::settings::Gateway;
-use super::settings::Namespace;
-use super::settings::Publish;
 use super::settings::Route;
-use super::settings::Subscribe;
 use crate::units::Bare;
 
 /// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
@@ -31,15 +29,8 @@ pub const BUILT_IN_PATHS: &[&str] = &[
 
 const DIALECTS: &[(&str, Dialect)] =
     &[("centrifuge", Dialect::Centrifuge), ("openresty-push", Dialect::OpenrestyPush)];
-/// The words for [`Subscribe`].
-pub(super) const SUBSCRIBE: &[(&str, Subscribe)] = &[
-    ("token", Subscribe::Token),
-    ("authenticated", Subscribe::Authenticated),
-    ("anyone", Subscribe::Anyone),
-];
-/// The words for [`Publish`].
-pub(super) const PUBLISH: &[(&str, Publish)] =
-    &[("nobody", Publish::Nobody), ("members", Publish::Members), ("authenticated", Publish::Authenticated)];
+/// Less than this would be used up by a handful of rooms.
+const MEMORY_MIN: u64 = 1024 * 1024;
 
 const NO_PAUSE: &str = "would ping without a pause";
 
@@ -56,7 +47,8 @@ pub(super) fn gateway(read: Reader<'_>) -> Gateway {
     );
     Gateway {
         routes: routes(read, pong_timeout),
-        namespaces: namespaces(read),
+        namespaces: namespace::namespaces(read),
+        memory: read.size("gateway.memory", MEMORY_MIN..=SIZE_MAX),
         login_timeout: read.duration("gateway.login_timeout", Bare::Seconds, "would leave no time to log in"),
         ping_interval,
         pong_timeout,
@@ -114,53 +106,6 @@ fn is_built_in(path: &str) -> bool {
         Some(folder) if !folder.is_empty() => path == folder || path.starts_with(built_in),
         _ => path == *built_in,
     })
-}
-
-/// The rules that were written. Where none has the empty name, the built-in ones are added, so that every room has
-/// rules.
-pub(super) fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
-    let mut namespaces: Vec<Namespace> = Vec::new();
-    for (table, place) in read.tables("gateway.namespace", "gateway.namespace.") {
-        let name = table.written_text("name");
-        match &name {
-            Some(name) => check_name(table, name, &namespaces),
-            None if table.has("name") => {}
-            None => {
-                let remedy = "write name = \"chat\", or name = \"\" for all other rooms";
-                table.wrong_at(place, "name", "a namespace needs a name", remedy);
-            }
-        }
-        namespaces.push(Namespace {
-            name: name.unwrap_or_default(),
-            subscribe: table.word("subscribe", SUBSCRIBE).unwrap_or(Subscribe::Token),
-            publish: table.word("publish", PUBLISH).unwrap_or(Publish::Members),
-        });
-    }
-    if !namespaces.iter().any(|namespace| namespace.name.is_empty()) {
-        let name = String::new();
-        namespaces.push(Namespace { name, subscribe: Subscribe::Token, publish: Publish::Members });
-    }
-    namespaces
-}
-
-fn check_name(table: Reader<'_>, name: &str, others: &[Namespace]) {
-    if name.contains(':') {
-        let problem = format!("\"{name}\" has a colon, which ends the prefix of a room name");
-        table.wrong(
-            "name",
-            problem,
-            format!("write name = \"{}\"", name.split(':').next().unwrap_or_default()),
-        );
-    } else if name.chars().any(|c| c.is_control() || c.is_whitespace()) || name.len() > 255 {
-        let problem = format!("\"{name}\" can not begin a room name");
-        table.wrong("name", problem, "write at most 255 bytes without white space");
-    } else if others.iter().any(|other| other.name == name) {
-        table.wrong(
-            "name",
-            format!("\"{name}\" has a namespace already"),
-            "give each namespace its own name",
-        );
-    }
 }
 
 fn allowed_origins(read: Reader<'_>) -> Vec<String> {

@@ -34,10 +34,12 @@ mod nearest;
 mod overlay;
 mod raw;
 mod read;
+mod rules;
 mod schema;
 mod secret;
 mod settings;
 mod shipping;
+mod store;
 
 use std::io;
 use std::path::Path;
@@ -48,11 +50,13 @@ pub use file::File;
 pub use gateway::BUILT_IN_PATHS;
 pub use mistake::Mistake;
 pub use mistake::Place;
-pub use namespace::namespace;
-pub use namespace::rules;
+pub use rules::namespace;
+pub use rules::rules;
 pub use secret::Secret;
 pub use settings::*;
 pub use shipping::*;
+pub use store::Store;
+pub use store::StoreDurability;
 
 /// The commented defaults: the manual.
 pub const DEFAULTS: &str = include_str!("default.toml");

@@ -1,123 +1,122 @@
-//! The rules of one namespace as JSON: what the API takes and shows, with the keys and the checks of the file.
+//! `[[gateway.namespace]]`: the rules of rooms.
 
-use serde_json::Map;
-use serde_json::Value as Json;
+use std::time::Duration;
 
-use super::gateway;
-use super::mistake::Mistake;
-use super::mistake::Place;
-use super::mistake::Report;
-use super::raw::Content;
-use super::raw::Layers;
-use super::raw::Table;
-use super::raw::Value;
 use super::read::Reader;
 use super::settings::Namespace;
+use super::settings::Publish;
+use super::settings::Slow;
+use super::settings::Subscribe;
+use crate::units::Bare;
 
-/// Reads the rules of the namespace `name`; what is not written, or null, is as in a file that does not write it.
-///
-/// # Errors
-///
-/// Gives every mistake at once.
-pub fn namespace(name: &str, rules: &Map<String, Json>) -> Result<Namespace, Vec<Mistake>> {
-    let mut report = Report::default();
-    let mut layers = Layers::defaults(&mut report);
-    let mut table = table(rules);
-    let name_is_other =
-        table.get("name").is_some_and(|value| value.content != Content::Text(name.to_owned()));
-    if name_is_other {
-        let problem = format!("the address names the namespace \"{name}\", and the body another one");
-        let key = "gateway.namespace.name".to_owned();
-        report.add(Mistake { place: place("name"), key, problem, remedy: "leave name out".to_owned() });
-    }
-    let content = Content::Text(name.to_owned());
-    table.insert("name".to_owned(), Value { place: place("name"), content });
-    let content = Content::List(vec![Value { place: place(name), content: Content::Table(table) }]);
-    layers.lay("gateway", "namespace", Value { place: place(name), content }, &report);
-    let read = gateway::namespaces(Reader::new(&layers, &report));
-    report.finish()?;
-    Ok(read.into_iter().find(|namespace| namespace.name == name).expect("what was written was read"))
-}
+/// The most messages that a room may keep.
+const HISTORY_MAX: i64 = 1_000_000;
 
-/// The rules of a namespace, with every key.
-#[must_use]
-pub fn rules(namespace: &Namespace) -> Json {
-    let Namespace { name, subscribe, publish } = namespace;
-    serde_json::json!({
-        "name": name,
-        "subscribe": word(gateway::SUBSCRIBE, subscribe),
-        "publish": word(gateway::PUBLISH, publish),
-    })
-}
+/// The words for [`Subscribe`].
+pub(super) const SUBSCRIBE: &[(&str, Subscribe)] = &[
+    ("token", Subscribe::Token),
+    ("authenticated", Subscribe::Authenticated),
+    ("anyone", Subscribe::Anyone),
+];
+/// The words for [`Publish`].
+pub(super) const PUBLISH: &[(&str, Publish)] =
+    &[("nobody", Publish::Nobody), ("members", Publish::Members), ("authenticated", Publish::Authenticated)];
+/// The words for [`Slow`].
+pub(super) const SLOW: &[(&str, Slow)] =
+    &[("disconnect", Slow::Disconnect), ("drop_oldest", Slow::DropOldest), ("conflate", Slow::Conflate)];
 
-fn word<T: PartialEq>(words: &[(&'static str, T)], meaning: &T) -> Option<&'static str> {
-    words.iter().find(|(_, known)| known == meaning).map(|(word, _)| *word)
-}
-
-fn table(rules: &Map<String, Json>) -> Table {
-    let written = rules.iter().filter_map(|(key, value)| Some((key, content(key, value)?)));
-    written.map(|(key, content)| (key.clone(), Value { place: place(key), content })).collect()
-}
-
-/// A JSON value as a file would write it; null is nothing.
-fn content(key: &str, value: &Json) -> Option<Content> {
-    Some(match value {
-        Json::Null => return None,
-        Json::Bool(on) => Content::Switch(*on),
-        Json::String(text) => Content::Text(text.clone()),
-        Json::Number(number) => match number.as_i64() {
-            Some(whole) => Content::Whole(whole.into()),
-            None => Content::Real(number.as_f64().unwrap_or(f64::MAX)),
-        },
-        Json::Array(items) => {
-            let items = items.iter().filter_map(|item| content(key, item));
-            Content::List(items.map(|content| Value { place: place(key), content }).collect())
+/// The rules that were written. Where none has the empty name, the built-in ones are added, so that every room has
+/// rules.
+pub(super) fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
+    let mut namespaces: Vec<Namespace> = Vec::new();
+    for (table, place) in read.tables("gateway.namespace", "gateway.namespace.") {
+        let name = table.written_text("name");
+        match &name {
+            Some(name) => check_name(table, name, &namespaces),
+            None if table.has("name") => {}
+            None => {
+                let remedy = "write name = \"chat\", or name = \"\" for all other rooms";
+                table.wrong_at(place, "name", "a namespace needs a name", remedy);
+            }
         }
-        Json::Object(members) => Content::Table(table(members)),
-    })
+        namespaces.push(rules(table, name.unwrap_or_default()));
+    }
+    if !namespaces.iter().any(|namespace| namespace.name.is_empty()) {
+        namespaces.push(Namespace::named(""));
+    }
+    namespaces
 }
 
-fn place(key: &str) -> Place {
-    Place::Argument(key.to_owned())
+/// The rules as they are written; what is not written is as in [`Namespace::named`].
+fn rules(table: Reader<'_>, name: String) -> Namespace {
+    let usual = Namespace::named(&name);
+    let switch = |key: &str, usual: bool| if table.has(key) { table.switch(key) } else { usual };
+    let history_size = if table.has("history_size") {
+        table.amount("history_size", 0..=HISTORY_MAX)
+    } else {
+        usual.history_size
+    };
+    let history_ttl = if table.has("history_ttl") {
+        table.duration(
+            "history_ttl",
+            Bare::Seconds,
+            "would forget every message at once: write history_size = 0",
+        )
+    } else {
+        usual.history_ttl
+    };
+    let durable = switch("durable", usual.durable);
+    if durable && history_size == 0 {
+        let problem = "\"durable\" rooms keep messages, and \"history_size\" is 0";
+        table.wrong("durable", problem, "raise history_size, or write durable = false");
+    }
+    Namespace {
+        subscribe: table.word("subscribe", SUBSCRIBE).unwrap_or(usual.subscribe),
+        publish: table.word("publish", PUBLISH).unwrap_or(usual.publish),
+        history_size,
+        history_ttl,
+        durable,
+        presence: switch("presence", usual.presence),
+        join_leave: switch("join_leave", usual.join_leave),
+        slow: table.word("slow", SLOW).unwrap_or(usual.slow),
+        name,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Publish;
-    use crate::config::Subscribe;
-    use serde_json::json;
-
-    fn read(name: &str, rules: &Json) -> Result<Namespace, String> {
-        let said = |mistakes: Vec<Mistake>| {
-            let said = mistakes.iter().map(|m| format!("{}: {}; {}", m.key, m.problem, m.remedy));
-            said.collect::<Vec<_>>().join("\n")
-        };
-        namespace(name, rules.as_object().unwrap()).map_err(said)
+impl Namespace {
+    /// The rules where nothing else is written: those that the manual shows.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            subscribe: Subscribe::Token,
+            publish: Publish::Members,
+            history_size: 100,
+            history_ttl: Duration::from_secs(300),
+            durable: false,
+            presence: true,
+            join_leave: false,
+            slow: Slow::Disconnect,
+        }
     }
+}
 
-    #[test]
-    fn rules_are_read_with_the_defaults_of_the_file() {
-        let read = read("news", &json!({"subscribe": "anyone", "publish": null})).unwrap();
-        assert_eq!((read.subscribe, read.publish), (Subscribe::Anyone, Publish::Members));
-        assert_eq!(read.name, "news");
-        let plain = namespace("", &Map::new()).unwrap();
-        assert_eq!(plain.subscribe, Subscribe::Token);
-    }
-
-    #[test]
-    fn what_is_shown_can_be_sent_back() {
-        let read = read("news", &json!({"subscribe": "authenticated", "publish": "nobody"})).unwrap();
-        let shown = rules(&read);
-        assert_eq!(namespace("news", shown.as_object().unwrap()), Ok(read));
-    }
-
-    #[test]
-    fn mistakes_are_those_of_the_file_and_all_at_once() {
-        let said = read("a:b", &json!({"subscribe": "anyon", "publsh": "nobody", "name": "c"})).unwrap_err();
-        assert!(said.contains("\"anyon\" is not known; did you mean \"anyone\"?"), "{said}");
-        assert!(said.contains("has a colon"), "{said}");
-        assert!(said.contains("publsh"), "{said}");
-        assert!(said.contains("the address names the namespace \"a:b\""), "{said}");
+fn check_name(table: Reader<'_>, name: &str, others: &[Namespace]) {
+    if name.contains(':') {
+        let problem = format!("\"{name}\" has a colon, which ends the prefix of a room name");
+        table.wrong(
+            "name",
+            problem,
+            format!("write name = \"{}\"", name.split(':').next().unwrap_or_default()),
+        );
+    } else if name.chars().any(|c| c.is_control() || c.is_whitespace()) || name.len() > 255 {
+        let problem = format!("\"{name}\" can not begin a room name");
+        table.wrong("name", problem, "write at most 255 bytes without white space");
+    } else if others.iter().any(|other| other.name == name) {
+        table.wrong(
+            "name",
+            format!("\"{name}\" has a namespace already"),
+            "give each namespace its own name",
+        );
     }
 }

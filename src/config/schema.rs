@@ -47,7 +47,17 @@ impl Key {
 /// The keys of `[[gateway.route]]`.
 pub(super) const ROUTE: &[&str] = &["path", "dialect", "auth", "ping_interval"];
 /// The keys of `[[gateway.namespace]]`.
-pub(super) const NAMESPACE: &[&str] = &["name", "subscribe", "publish"];
+pub(super) const NAMESPACE: &[&str] = &[
+    "name",
+    "subscribe",
+    "publish",
+    "history_size",
+    "history_ttl",
+    "durable",
+    "presence",
+    "join_leave",
+    "slow",
+];
 /// The keys of `[[auth.key]]`.
 pub(super) const KEY: &[&str] = &["name", "key", "key_file", "scopes", "rate"];
 
@@ -117,6 +127,7 @@ pub(super) const KEYS: &[Key] = &[
     live("gateway", "ping_interval", Kind::Scalar),
     live("gateway", "pong_timeout", Kind::Scalar),
     live("gateway", "client_queue", Kind::Scalar),
+    live("gateway", "memory", Kind::Scalar),
     live("gateway", "allowed_origins", Kind::List),
     live("gateway", "route", Kind::Tables(ROUTE)),
     live("gateway", "namespace", Kind::Tables(NAMESPACE)),
@@ -130,10 +141,18 @@ pub(super) const KEYS: &[Key] = &[
     live("auth", "jwt_issuer", Kind::Text),
     live("auth", "insecure", Kind::Scalar),
     live("auth", "key", Kind::Tables(KEY)),
+    restart("store", "path", Kind::Text),
+    restart("store", "limit", Kind::Scalar),
+    restart("store", "checkpoint_interval", Kind::Scalar),
+    restart("store", "queue", Kind::Scalar),
+    restart("store", "cache", Kind::Scalar),
+    restart("store", "durability", Kind::Text),
     restart("limits", "connections", Kind::Scalar),
     live("limits", "frame", Kind::Scalar),
     live("limits", "room_name", Kind::Scalar),
     live("limits", "rooms_per_session", Kind::Scalar),
+    live("limits", "rooms", Kind::Scalar),
+    live("limits", "sessions_per_user", Kind::Scalar),
     live("limits", "header", Kind::Scalar),
     live("limits", "header_timeout", Kind::Scalar),
     live("limits", "body", Kind::Scalar),

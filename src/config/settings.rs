@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::secret::Secret;
 use super::shipping::Logger;
+use super::store::Store;
 use crate::address::Address;
 use crate::record::Action;
 use crate::units::Rate;
@@ -34,6 +35,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[auth]`
     pub auth: Auth,
+    /// `[store]`
+    pub store: Store,
     /// `[limits]`
     pub limits: Limits,
 }
@@ -134,6 +137,8 @@ pub struct Gateway {
     pub pong_timeout: Duration,
     /// Bytes that may wait for one client; more, and it is disconnected.
     pub client_queue: usize,
+    /// Bytes that messages may take in the whole process, kept in rooms or waiting for clients.
+    pub memory: usize,
     /// Origins that browsers may come from; empty allows any.
     pub allowed_origins: Vec<String>,
 }
@@ -169,6 +174,29 @@ pub struct Namespace {
     pub subscribe: Subscribe,
     /// Which clients may publish.
     pub publish: Publish,
+    /// Messages that a room keeps; 0: none, and whoever was away is not told what was missed.
+    pub history_size: usize,
+    /// How long it keeps them.
+    pub history_ttl: Duration,
+    /// True when what it keeps outlives the process.
+    pub durable: bool,
+    /// True when members may ask who is there.
+    pub presence: bool,
+    /// True when members are told who comes and goes.
+    pub join_leave: bool,
+    /// What happens to a client that does not read.
+    pub slow: Slow,
+}
+
+/// What happens when more than `gateway.client_queue` bytes wait for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// It is disconnected, and gets what it missed when it comes back.
+    Disconnect,
+    /// The oldest messages of the room make room for new ones, and the client is told that they are missing.
+    DropOldest,
+    /// Of the messages with the same key only the newest waits; when that is too much, it is disconnected.
+    Conflate,
 }
 
 /// Who may subscribe to a room.
@@ -276,6 +304,10 @@ pub struct Limits {
     pub room_name: usize,
     /// Rooms that one session may be in.
     pub rooms_per_session: usize,
+    /// Rooms at the same time.
+    pub rooms: usize,
+    /// Sessions that one user may have; the oldest makes room for one more.
+    pub sessions_per_user: usize,
     /// Bytes of a request's head.
     pub header: usize,
     /// From the first to the last byte of a request's head.

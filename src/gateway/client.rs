@@ -10,24 +10,33 @@ use crate::clock;
 use crate::config::AuthMode;
 use crate::config::Dialect;
 use crate::gateway::Arriving;
+use crate::gateway::CloseReason;
 use crate::gateway::Shared;
+use crate::gateway::form::Form;
+use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Entry;
-use crate::gateway::link::Frame;
 use crate::gateway::link::Link;
+use crate::gateway::publication::Card;
+use crate::gateway::publication::Outgoing;
 use crate::gateway::pulse::Pulse;
-use crate::gateway::rooms::Arrival;
-use crate::gateway::rooms::Publication;
-use crate::gateway::rooms::Step;
-use crate::gateway::rooms::Welcome;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
-use crate::gateway::session::Publishing;
+use crate::gateway::session::Entrance;
 use crate::gateway::session::Session;
 use crate::gateway::session::World;
+use crate::gateway::step::Arrival;
+use crate::gateway::step::Asker;
+use crate::gateway::step::Greeting;
+use crate::gateway::step::Joining;
+use crate::gateway::step::Question;
+use crate::gateway::step::RoomError;
+use crate::gateway::step::Step;
+use crate::gateway::step::Welcome;
 use crate::metrics::ByDialect;
 use crate::net::Slot;
 use crate::trail::Subject;
-use crate::wire::centrifuge::Publisher;
+use crate::wire::centrifuge::Encoding;
+use crate::wire::payload::Payload;
 
 /// A client that renews its token does so when it expires: it may be this late.
 const EXPIRY_GRACE: Duration = Duration::from_secs(10);
@@ -68,16 +77,17 @@ impl Client {
     pub(super) fn new(shared: Arc<Shared>, arriving: Arriving) -> Self {
         let now = clock::uptime();
         let settings = shared.settings.load_full();
-        let dialect = arriving.route.dialect;
-        let number = shared.registry.number();
-        let link = Arc::new(Link::new(number, dialect, arriving.stream, settings.queue_max, now));
+        let form = form(arriving.route.dialect, arriving.encoding);
+        let number = arriving.session_id.number();
+        let budget = Arc::clone(&shared.budget);
+        let link = Arc::new(Link::new(number, form, arriving.stream, settings.queue_max, budget, now));
         shared.registry.add(&link);
         let rhythm = settings.rhythm(&arriving.route);
         let entry = Entry { link: Arc::downgrade(&link), pulse: Pulse::new(now, &rhythm), rhythm };
         shared.wheel.put(entry, now + rhythm.login.min(rhythm.interval));
         let seconds = rhythm.interval.as_millis().div_ceil(1000);
         Self {
-            session: Session::new(arriving.session_id, dialect),
+            session: Session::new(arriving.session_id, form),
             auth: arriving.route.auth,
             ping_seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
             profile: Box::new(Profile {
@@ -120,11 +130,12 @@ impl Client {
                     ask = Some(Ask::Login(credentials));
                 }
                 Effect::Refresh(credentials) => ask = Some(Ask::Refresh(credentials)),
-                Effect::Renewed => self.link.logged_in(self.expiry()),
-                Effect::Enter { rooms, greeting } => self.enter(&rooms, greeting),
-                Effect::Join { room, answer } => self.join(&room, Arrival::new(1, Welcome::Answer(answer))),
-                Effect::Leave { room } => self.leave(&room),
-                Effect::Publish(publishing) => self.publish(publishing),
+                Effect::Renewed => self.link.expires(self.expiry()),
+                Effect::Enter { rooms, greeting } => self.enter(rooms, greeting),
+                Effect::Join { entrance, welcome } => self.join(entrance, &Arrival::new(1, welcome)),
+                Effect::Leave { room, notice } => self.leave(&room, notice),
+                Effect::Publish { room, payload, command } => self.publish(&room, payload, command),
+                Effect::Ask { room, question, command } => self.ask(&room, question, command),
                 Effect::Refused(why) => self.shared.means.trail.web_err(&self.subject(), 403, &why),
                 Effect::Close(reason) => {
                     self.link.close(reason);
@@ -136,71 +147,110 @@ impl Client {
     }
 
     /// The login succeeded: enters the rooms that it grants, then greets.
-    fn enter(&mut self, rooms: &[String], greeting: Option<Bytes>) {
+    fn enter(&mut self, rooms: Vec<Entrance>, greeting: Greeting) {
+        let identity = self.session.identity();
+        let card = Card {
+            user: identity.map(|identity| Arc::clone(&identity.user)).unwrap_or_default(),
+            session: self.session.id().clone(),
+            info: identity.and_then(|identity| identity.info.clone()),
+        };
+        self.link.logged_in(Arc::new(card));
+        self.link.expires(self.expiry());
+        self.displace();
         let means = &self.shared.means;
-        self.link.logged_in(self.expiry());
         means.trail.login(&self.subject(), &format!("in {} rooms", rooms.len()));
         self.profile.token = None;
-        let dialect = ByDialect { dialect: name(self.link.dialect()) };
+        let dialect = ByDialect { dialect: name(self.link.form().dialect()) };
         means.metrics.logins.get_or_create(&dialect).inc();
         means.metrics.sessions.get_or_create(&dialect).inc();
-        let greeting = Welcome::Greeting(greeting);
         if rooms.is_empty() {
-            self.shared.fanout.welcome(&self.link, greeting);
+            let frame = self.link.form().welcome(&Welcome::Greeting(greeting), self.link.card(), &[]);
+            let sent = self.link.greet(frame, clock::uptime(), &mut |_, _| {});
+            self.shared.count(sent);
             return;
         }
         self.link.hold();
-        let arrival = Arrival::new(rooms.len(), greeting);
-        for room in rooms {
-            self.join(room, Arc::clone(&arrival));
+        let arrival = Arrival::new(rooms.len(), Welcome::Greeting(greeting));
+        for entrance in rooms {
+            self.join(entrance, &arrival);
         }
     }
 
-    fn join(&self, room: &str, arrival: Arc<Arrival>) {
-        self.submit(room, Step::Join(Arc::clone(&self.link), arrival));
-        self.shared.means.trail.room_manage(&self.subject(), room, "in room ok.");
+    /// What must make room for this login does.
+    fn displace(&self) {
+        let max = self.shared.settings.load().sessions_per_user;
+        let displaced = self.shared.registry.login(&self.link, self.profile.address, None, max);
+        if let Some(replaced) = displaced.replaced {
+            replaced.close(CloseReason::Replaced);
+        }
+        for surplus in displaced.surplus {
+            surplus.close(CloseReason::TooManySessions { max });
+        }
     }
 
-    fn leave(&self, room: &str) {
-        self.submit(room, Step::Leave(self.link.key()));
+    fn join(&self, entrance: Entrance, arrival: &Arc<Arrival>) {
+        let Entrance { room, since, recovers, join_leave } = entrance;
+        let joining = Joining {
+            link: Arc::clone(&self.link),
+            since,
+            recovers,
+            join_leave,
+            info: None,
+            arrival: Arc::clone(arrival),
+        };
+        if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_err() {
+            self.link.close(CloseReason::NoRoom);
+            return;
+        }
+        self.shared.means.trail.room_manage(&self.subject(), &room, "in room ok.");
+    }
+
+    fn leave(&self, room: &str, notice: Option<Frame>) {
+        self.exit(room, notice);
         self.shared.means.trail.room_manage(&self.subject(), room, "out room ok.");
     }
 
-    /// Joins and leaves are never refused: only publications have a limit in a room's queue.
-    pub(super) fn submit(&self, room: &str, step: Step) {
-        if self.shared.submit(room, step).is_err() {
-            tracing::error!(room, "a room refused a join or leave");
+    /// Leaves a room, without a word in the log.
+    pub(super) fn exit(&self, room: &str, notice: Option<Frame>) {
+        // Leaving is never refused.
+        self.shared.submit(room, Step::Leave(Arc::clone(&self.link), notice), false).ok();
+    }
+
+    fn publish(&self, room: &str, payload: Payload, command: Option<u32>) {
+        let length = payload.bytes().len();
+        let message = Outgoing { publisher: self.link.card().cloned(), ..Outgoing::new(payload) };
+        let asker = command.map_or(Asker::Nobody, |command| Asker::Client(Arc::clone(&self.link), command));
+        let trail = &self.shared.means.trail;
+        match self.shared.publish(room, message, None, asker) {
+            Ok(id) => trail.room_msg(&self.subject(), room, id, &format!("{length} bytes")),
+            Err(_) => {
+                trail.memory_msg(&self.subject(), &format!("the room {room:?} has a backlog"));
+                self.busy(command);
+            }
         }
     }
 
-    fn publish(&self, publishing: Publishing) {
-        let Publishing { room, payload, taken, busy } = publishing;
-        let message = self.shared.message_ids.next();
-        let length = payload.json().len();
-        let publisher = self.session.identity().map(|identity| Publisher {
-            user: identity.user.to_string(),
-            client: self.session.id().to_string(),
-            conn_info: identity.info.clone(),
-        });
-        let published = self.shared.publish(&room, Publication { payload, publisher, at: clock::uptime() });
-        let trail = &self.shared.means.trail;
-        let answer = match published {
-            Ok(()) => {
-                trail.room_msg(&self.subject(), &room, &message, &format!("{length} bytes"));
-                taken
-            }
-            Err(_) => {
-                trail.memory_msg(&self.subject(), &format!("the room {room:?} has a backlog"));
-                busy
-            }
-        };
-        if let Some(answer) = answer {
-            self.send(answer);
+    fn ask(&self, room: &str, question: Question, command: u32) {
+        let asker = Asker::Client(Arc::clone(&self.link), command);
+        if self.shared.submit(room, Step::Ask(question, asker), true).is_err() {
+            self.busy(Some(command));
+        }
+    }
+
+    fn busy(&self, command: Option<u32>) {
+        let reply = command.and_then(|command| self.link.form().reply(command, Err(RoomError::Busy)));
+        if let Some(reply) = reply {
+            self.send(reply);
         }
     }
 
     pub(super) fn send(&self, frame: Bytes) {
-        self.link.send(&[Frame::control(frame)], clock::uptime(), &mut |_| {});
+        self.link.send(&[Frame::control(frame)], clock::uptime(), &mut |_, _| {});
+    }
+
+    /// Takes the client off the registry; true when it was its user's last session.
+    pub(super) fn depart(&self) -> bool {
+        self.shared.registry.remove(&self.link, self.profile.address, None)
     }
 
     /// When the session expires, on the gateway's clock.
@@ -216,10 +266,19 @@ impl Client {
             user_id: self.session.user().map(|user| &**user).filter(|user| !user.is_empty()),
             client: self.profile.address,
             request_id: Some(self.profile.request_id.as_str()).filter(|id| !id.is_empty()),
-            dialect: Some(name(self.link.dialect())),
+            dialect: Some(name(self.link.form().dialect())),
             worker: Some(self.profile.worker),
             token: self.profile.token.as_deref(),
         }
+    }
+}
+
+/// The form in which a client gets frames.
+fn form(dialect: Dialect, encoding: Encoding) -> Form {
+    match (dialect, encoding) {
+        (Dialect::Centrifuge, Encoding::Json) => Form::Json,
+        (Dialect::Centrifuge, Encoding::Protobuf) => Form::Protobuf,
+        (Dialect::OpenrestyPush, _) => Form::Text,
     }
 }
 

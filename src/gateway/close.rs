@@ -1,6 +1,7 @@
 //! Every reason that a session ends, its close code in each dialect, and its name in log and metrics.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::config::Dialect;
 
@@ -45,6 +46,27 @@ pub enum CloseReason {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Messages take too much memory in the whole process, and this client is among the slowest.
+    MemoryShort {
+        /// The bytes that waited for it.
+        waiting: usize,
+    },
+    /// A session with the same device key has logged in.
+    Replaced,
+    /// The user has logged in too often: the oldest session goes.
+    TooManySessions {
+        /// The limit.
+        max: usize,
+    },
+    /// There are too many rooms, or one of the login's has too much to do.
+    NoRoom,
+    /// An operator or a backend ended it.
+    Kicked {
+        /// The close code; none leaves the choice to the dialect.
+        code: Option<u16>,
+        /// The words for the client.
+        reason: Arc<str>,
+    },
     /// The daemon is stopping.
     Shutdown,
 }
@@ -70,6 +92,11 @@ impl CloseReason {
             Self::Expired => "expired",
             Self::HeartbeatTimeout => "heartbeat_timeout",
             Self::Slow { .. } => "slow",
+            Self::MemoryShort { .. } => "memory_short",
+            Self::Replaced => "replaced",
+            Self::TooManySessions { .. } => "too_many_sessions",
+            Self::NoRoom => "no_room",
+            Self::Kicked { .. } => "kicked",
             Self::Shutdown => "shutdown",
         }
     }
@@ -95,6 +122,11 @@ impl CloseReason {
             Self::Expired => (3005, 4008),
             Self::HeartbeatTimeout => (3012, 4000),
             Self::Slow { .. } => (3008, 1013),
+            Self::MemoryShort { .. } => (3008, 1013),
+            Self::Replaced | Self::TooManySessions { .. } => (3504, 4002),
+            Self::NoRoom => (3013, 1013),
+            Self::Kicked { code: Some(code), .. } => (*code, *code),
+            Self::Kicked { code: None, .. } => (3503, 1008),
             Self::Shutdown => (3001, 1012),
         };
         match dialect {
@@ -143,6 +175,15 @@ impl CloseReason {
             Self::Expired => "connection expired".into(),
             Self::HeartbeatTimeout => "no pong".into(),
             Self::Slow { limit } => format!("slow: more than {limit} bytes waiting").into(),
+            Self::MemoryShort { waiting } => {
+                format!("memory is short: {waiting} bytes waited, and they are needed").into()
+            }
+            Self::Replaced => "replaced by a newer session with the same key".into(),
+            Self::TooManySessions { max } => {
+                format!("a user may have {max} sessions: the oldest goes").into()
+            }
+            Self::NoRoom => "too many rooms, or a room has a backlog: try again later".into(),
+            Self::Kicked { reason, .. } => reason.to_string().into(),
             Self::Shutdown => "shutdown".into(),
         }
     }

@@ -114,9 +114,17 @@ impl Connection {
                         return reason;
                     }
                 }
-                () = link.woken() => {}
+                () = link.woken() => self.obey(),
                 checked = checked(&mut self.check) => self.checked(checked),
             }
+        }
+    }
+
+    /// Carries out what others ask of the session.
+    fn obey(&mut self) {
+        for order in self.client.link.orders() {
+            let ask = self.client.step(|session, world, effects| session.order(order, world, effects));
+            self.ask(ask);
         }
     }
 
@@ -133,10 +141,10 @@ impl Connection {
 
     fn flush(&self) -> Result<(), CloseReason> {
         let mut latest = Duration::ZERO;
-        let mut observe = self.client.shared.fanout.observer();
-        let flushed = self.client.link.flush(clock::uptime(), &mut |delay| {
+        let mut observe = self.client.shared.observer();
+        let flushed = self.client.link.flush(clock::uptime(), &mut |delay, messages| {
             latest = latest.max(delay);
-            observe(delay);
+            observe(delay, messages);
         });
         if latest > LATE {
             self.client.shared.means.trail.msg_send_late(&self.client.subject(), latest);
@@ -180,7 +188,7 @@ impl Connection {
             };
             let input = match &message {
                 Message::Text(text) => Input::Text(text),
-                Message::Binary(_) => Input::Binary,
+                Message::Binary(bytes) => Input::Binary(bytes),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => continue,
             };
             let ask = self.client.step(|session, world, effects| session.receive(input, world, effects));

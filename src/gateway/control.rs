@@ -1,307 +1,320 @@
-//! What the rest of the program asks of the gateway: messages, rooms, users and sessions from outside.
-//!
-//! It publishes into rooms that live in this process, and knows no history, no presence and no users yet.
+//! What backends and operators ask of the gateway: publish, ask, subscribe, end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::config::Namespace;
+use crate::config::Slow;
+use crate::gateway::CloseReason;
 use crate::gateway::Gateway;
-use crate::gateway::rooms;
-use crate::wire::centrifuge::Publisher;
-use crate::wire::payload::Payload;
+use crate::gateway::form::Encoded;
+use crate::gateway::frame::Frame;
+use crate::gateway::frame::Origin;
+use crate::gateway::link::Link;
+use crate::gateway::link::Sent;
+use crate::gateway::order::Order;
+use crate::gateway::publication::Outgoing;
+use crate::gateway::receipt::Counts;
+use crate::gateway::receipt::Receipt;
+use crate::gateway::registry::Online;
+use crate::gateway::step::Asker;
+use crate::gateway::step::HistoryPage;
+use crate::gateway::step::Present;
+use crate::gateway::step::Published;
+use crate::gateway::step::Question;
+use crate::gateway::step::RoomError;
+use crate::gateway::step::Step;
+use crate::gateway::step::Told;
+use crate::gateway::stream::Position;
+use crate::gateway::stream::Query;
+use crate::ids::Epoch;
+use crate::ids::SessionId;
+use crate::wire::centrifuge::Unsubscribed;
 
-/// A message on its way out.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// What it says.
-    pub payload: Payload,
-    /// The sender's own id for it: a second one with the same id is not published again.
-    pub id: Option<String>,
-    /// The operation of goim clients.
-    pub operation: Option<i32>,
-    /// Labels for receivers.
-    pub tags: BTreeMap<String, String>,
-    /// True if it does not go into the room's history.
-    pub skip_history: bool,
-    /// A newer message with the same key takes its place where it still waits.
-    pub key: Option<String>,
-    /// How long it is worth delivering.
-    pub ttl: Option<Duration>,
-    /// Who says it.
-    pub publisher: Option<Publisher>,
-}
-
-impl Outgoing {
-    /// A message with nothing but its content.
-    #[must_use]
-    pub fn new(payload: Payload) -> Self {
-        Self {
-            payload,
-            id: None,
-            operation: None,
-            tags: BTreeMap::new(),
-            skip_history: false,
-            key: None,
-            ttl: None,
-            publisher: None,
-        }
-    }
-}
-
-/// Where a message stands in its room.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Published {
-    /// Its number; 0 in a room without history.
-    pub offset: u64,
-    /// The life of the room's stream.
-    pub epoch: String,
-    /// True if a message with the same id was published before.
-    pub duplicate: bool,
-}
-
-/// Why a message was not published.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// The name is no name for a room.
-    #[error("{0}")]
-    BadRoom(String),
-    /// Too much waits in the room.
-    #[error("too many messages wait in the room")]
-    Busy,
-    /// It could not be kept.
-    #[error("the message could not be stored: {0}")]
-    Store(String),
-}
-
-/// Why a question about a room has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RoomError {
-    /// The name is no name for a room.
-    #[error("{0}")]
-    BadRoom(String),
-    /// The namespace does not have it.
-    #[error("the namespace of the room has it turned off")]
-    Off,
-    /// The stream does not have what comes behind the position any more.
-    #[error("the room's history does not reach back to that position")]
-    Unrecoverable,
-    /// The store failed.
-    #[error("the room's history can not be read: {0}")]
-    Store(String),
-}
-
-/// A part of a room's history.
-#[derive(Clone, Debug, Default)]
-pub struct HistoryQuery {
-    /// The most messages; -1 for all, 0 for the position alone.
-    pub limit: i64,
-    /// Only what came behind this position.
-    pub since: Option<(u64, String)>,
-    /// The newest first.
-    pub reverse: bool,
-}
-
-/// A message in a room's history.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    /// What it says.
-    pub payload: Payload,
-    /// Who said it.
-    pub publisher: Option<Publisher>,
-    /// Its number.
-    pub offset: u64,
-    /// Labels.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// An answer to a [`HistoryQuery`].
-#[derive(Clone, Debug, Default)]
-pub struct HistoryPage {
-    /// The messages.
-    pub publications: Vec<Arc<Kept>>,
-    /// The number of the room's newest message.
-    pub offset: u64,
-    /// The life of the stream.
-    pub epoch: String,
-}
-
-/// Who a session is, for others.
-#[derive(Clone, Debug)]
-pub struct Card {
-    /// The session.
-    pub session: String,
-    /// Its user.
-    pub user: String,
-    /// What the login says about the user.
-    pub info: Option<Box<RawValue>>,
-}
-
-/// Sessions that are meant.
+/// Whom something is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// Those of a user.
+    /// All sessions of a user.
     pub user: Option<String>,
-    /// This one.
+    /// This session only, or among the user's; by its id or its device key.
     pub session: Option<String>,
-    /// But not these.
+    /// Not these sessions.
     pub except: Vec<String>,
 }
 
-/// How a session is subscribed from outside.
-#[derive(Clone, Debug, Default)]
-pub struct SubscribeOptions {
-    /// What the room is told about the session.
-    pub info: Option<Box<RawValue>>,
-    /// What the session is told with the subscription.
-    pub data: Option<Payload>,
-    /// When the subscription ends, in Unix seconds.
-    pub expires: Option<u64>,
-    /// The session gets what came behind this position.
-    pub since: Option<(u64, String)>,
-    /// Overrides the namespace: the session shows up in the room's presence.
-    pub presence: Option<bool>,
-    /// Overrides the namespace: others hear of its coming and going.
-    pub join_leave: Option<bool>,
-    /// Overrides the namespace: the session is told its position.
-    pub positioned: Option<bool>,
-    /// Overrides the namespace: the session may recover.
-    pub recoverable: Option<bool>,
-}
+impl Target {
+    /// All sessions of a user.
+    #[must_use]
+    pub fn user(user: &str) -> Self {
+        Self { user: Some(user.to_owned()), ..Self::default() }
+    }
 
-/// How much is going on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Online {
-    /// Sessions.
-    pub connections: usize,
-    /// Different users.
-    pub users: usize,
-    /// Different addresses.
-    pub addresses: usize,
+    /// One session.
+    #[must_use]
+    pub fn session(session: &str) -> Self {
+        Self { session: Some(session.to_owned()), ..Self::default() }
+    }
 }
 
 impl Gateway {
-    /// Publishes into a room.
+    /// Publishes into a room; answers when it is delivered, and kept where the room is durable.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] says why not.
-    pub async fn publish(&self, room: &str, outgoing: Outgoing) -> Result<Published, PublishError> {
-        self.check_room(room).map_err(PublishError::BadRoom)?;
-        let Outgoing { payload, publisher, .. } = outgoing;
-        let publication = rooms::Publication { payload, publisher, at: clock::uptime() };
-        self.shared.publish(room, publication).map_err(|_| PublishError::Busy)?;
-        std::future::ready(Ok(Published::default())).await
+    /// [`RoomError`]; the message was not published, except with [`RoomError::Store`].
+    pub async fn publish(&self, room: &str, message: Outgoing) -> Result<Published, RoomError> {
+        let (asker, answer) = oneshot::channel();
+        self.shared.publish(room, message, None, Asker::Caller(asker)).map_err(|_| RoomError::Busy)?;
+        match answer.await {
+            Ok(Ok(Told::Published(published))) => Ok(published),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Err(RoomError::Stopping),
+        }
     }
 
-    /// A part of a room's history.
+    /// Publishes into a room and waits, `patience` at the longest, until everybody's socket has taken it and `wanted`
+    /// users have acknowledged it.
     ///
     /// # Errors
     ///
-    /// [`RoomError`] says why there is none.
-    pub async fn history(&self, room: &str, _query: HistoryQuery) -> Result<HistoryPage, RoomError> {
-        std::future::ready(self.without(room)).await
+    /// As [`Self::publish`].
+    pub async fn publish_with_receipt(
+        &self,
+        room: &str,
+        message: Outgoing,
+        wanted: Option<usize>,
+        patience: Duration,
+    ) -> Result<(Published, Counts), RoomError> {
+        let (asker, answer) = oneshot::channel();
+        let receipt = Receipt::new(wanted);
+        let noted = Some(Arc::clone(&receipt));
+        self.shared.publish(room, message, noted, Asker::Caller(asker)).map_err(|_| RoomError::Busy)?;
+        match answer.await {
+            Ok(Ok(Told::Published(published))) => Ok((published, receipt.wait(patience).await)),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Err(RoomError::Stopping),
+        }
     }
 
-    /// Forgets a room's history.
+    /// A page of what was said in a room; with `epoch`, only of the stream with that name.
     ///
     /// # Errors
     ///
-    /// [`RoomError`] says why not.
+    /// [`RoomError`] when the room keeps nothing, or the page begins in another stream.
+    pub async fn history(
+        &self,
+        room: &str,
+        query: Query,
+        epoch: Option<Epoch>,
+    ) -> Result<HistoryPage, RoomError> {
+        match self.ask(room, Question::History { query, epoch }).await? {
+            Told::History(page) => Ok(page),
+            _ => Err(RoomError::Stopping),
+        }
+    }
+
+    /// Forgets what was said in a room.
+    ///
+    /// # Errors
+    ///
+    /// [`RoomError`] when the room keeps nothing.
     pub async fn history_remove(&self, room: &str) -> Result<(), RoomError> {
-        std::future::ready(self.without(room)).await
+        self.ask(room, Question::Clear).await.map(drop)
     }
 
     /// Who is in a room.
     ///
     /// # Errors
     ///
-    /// [`RoomError`] says why nobody knows.
-    pub async fn presence(&self, room: &str) -> Result<Vec<Arc<Card>>, RoomError> {
-        std::future::ready(self.without(room)).await
+    /// [`RoomError`] when the room does not tell.
+    pub async fn presence(&self, room: &str) -> Result<Vec<Present>, RoomError> {
+        match self.ask(room, Question::Presence).await? {
+            Told::Presence(present) => Ok(present),
+            _ => Err(RoomError::Stopping),
+        }
     }
 
     /// How many sessions and users are in a room.
     ///
     /// # Errors
     ///
-    /// [`RoomError`] says why nobody knows.
+    /// [`RoomError`] when the room does not tell.
     pub async fn presence_stats(&self, room: &str) -> Result<(usize, usize), RoomError> {
-        std::future::ready(self.without(room)).await
+        match self.ask(room, Question::PresenceStats).await? {
+            Told::PresenceStats { clients, users } => Ok((clients, users)),
+            _ => Err(RoomError::Stopping),
+        }
+    }
+
+    /// Ends a room: everybody leaves, after `notice`, and what was said is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`RoomError::Busy`] when the room has too much to do.
+    pub fn dissolve(&self, room: &str, notice: Option<Outgoing>, why: &str) -> Result<(), RoomError> {
+        let notice = notice.map(|notice| Box::new(self.shared.publishing(notice, None, Asker::Nobody).1));
+        self.shared.submit(room, Step::Dissolve(notice, why.into()), true).map_err(|_| RoomError::Busy)
     }
 
     /// The rooms with somebody in them whose name is `wanted`, and how many sessions are in each.
-    #[must_use]
-    pub fn rooms(&self, _wanted: impl Fn(&str) -> bool) -> Vec<(Arc<str>, usize)> {
-        Vec::new()
+    pub fn rooms(&self, wanted: impl Fn(&str) -> bool) -> Vec<(Arc<str>, usize)> {
+        self.shared.rooms.list(wanted)
     }
 
     /// How many sessions are in a room.
     #[must_use]
-    pub fn room_count(&self, _room: &str) -> usize {
-        0
+    pub fn room_count(&self, room: &str) -> usize {
+        self.shared.rooms.members(room)
     }
 
-    /// Lets sessions enter a room; gives how many were told to.
+    /// How many sessions, users and addresses there are.
     #[must_use]
-    pub fn subscribe(&self, _target: &Target, _room: &str, _options: &SubscribeOptions) -> usize {
-        0
+    pub fn online(&self) -> Online {
+        self.shared.registry.online()
     }
 
-    /// Lets sessions leave a room; gives how many were told to.
+    /// True when the user has a session.
     #[must_use]
-    pub fn unsubscribe(&self, _target: &Target, _room: &str) -> usize {
-        0
+    pub fn is_online(&self, user: &str) -> bool {
+        self.shared.registry.is_online(user)
+    }
+
+    /// Has sessions be in a room; gives how many were asked.
+    pub fn subscribe(&self, target: &Target, room: &str, since: Option<Position>) -> usize {
+        self.order(target, || Order::Subscribe { room: room.to_owned(), since })
+    }
+
+    /// Has sessions leave a room; gives how many were asked.
+    pub fn unsubscribe(&self, target: &Target, room: &str) -> usize {
+        let reason: Arc<str> = Unsubscribed::Server.words().into();
+        let code = Unsubscribed::Server.code();
+        self.order(target, || Order::Unsubscribe { room: room.to_owned(), code, reason: Arc::clone(&reason) })
     }
 
     /// Ends sessions; gives how many.
-    #[must_use]
-    pub fn disconnect(&self, _target: &Target, _code: u16, _reason: &str) -> usize {
-        0
+    pub fn disconnect(&self, target: &Target, code: Option<u16>, reason: &str) -> usize {
+        let reason: Arc<str> = reason.into();
+        let links = self.links(target);
+        for link in &links {
+            link.close(CloseReason::Kicked { code, reason: Arc::clone(&reason) });
+        }
+        links.len()
     }
 
-    /// Moves the end of sessions, or ends them as expired; gives how many.
-    #[must_use]
-    pub fn refresh(&self, _target: &Target, _expires: Option<u64>, _expired: bool) -> usize {
-        0
+    /// Lets logins expire at another time, in Unix seconds; never without one. Gives how many were asked.
+    pub fn refresh(&self, target: &Target, at: Option<u64>) -> usize {
+        self.order(target, || Order::Expire { at })
     }
 
-    /// Sends to all sessions of a user; gives how many.
-    #[must_use]
-    pub fn send_to_user(&self, _user: &str, _outgoing: &Outgoing) -> usize {
-        0
+    /// Sends a message to all sessions of a user that take its operation; gives how many.
+    pub fn send_to_user(&self, user: &str, message: &Outgoing) -> usize {
+        self.send(&self.shared.registry.user(user), message)
     }
 
-    /// Sends to the session with a key; false if there is none.
-    #[must_use]
-    pub fn send_to_session(&self, _key: &str, _outgoing: &Outgoing) -> bool {
-        false
+    /// Sends a message to a session, by its id or device key; false when it is not here or does not take it.
+    pub fn send_to_session(&self, session: &str, message: &Outgoing) -> bool {
+        let link = self.link(session);
+        link.is_some_and(|link| self.send(&[link], message) > 0)
     }
 
-    /// Sends to all sessions, so many a second; 0 is as fast as it goes.
-    pub fn send_to_all(&self, _outgoing: Outgoing, _speed: u32) {}
-
-    /// How much is going on.
-    #[must_use]
-    pub fn online(&self) -> Online {
-        Online { connections: self.sessions(), ..Online::default() }
+    /// Sends a message to all sessions that take its operation, `speed` of them in a second, or all at once; gives how
+    /// many.
+    pub async fn send_to_all(&self, message: &Outgoing, speed: Option<usize>) -> usize {
+        let links = self.shared.registry.all();
+        let (size, pause) = match speed {
+            // A tenth of a second's share, ten times a second.
+            Some(speed) => (speed.div_ceil(10).max(1), Duration::from_millis(100)),
+            None => (links.len().max(1), Duration::ZERO),
+        };
+        let mut sent = 0;
+        for (index, some) in links.chunks(size).enumerate() {
+            if index > 0 {
+                tokio::time::sleep(pause).await;
+            }
+            sent += self.send(some, message);
+        }
+        sent
     }
 
-    /// Puts other rules of rooms in force.
-    pub fn change_namespaces(&self, namespaces: &[Namespace]) {
-        self.shared.settings.rcu(|settings| settings.with_namespaces(namespaces));
-    }
-
-    fn check_room(&self, room: &str) -> Result<(), String> {
+    /// Is this a name for a room?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check_room(&self, room: &str) -> Result<(), String> {
         self.shared.settings.load().rules.check_name(room).map_err(|denied| denied.to_string())
     }
 
-    fn without<T>(&self, room: &str) -> Result<T, RoomError> {
-        self.check_room(room).map_err(RoomError::BadRoom)?;
-        Err(RoomError::Off)
+    /// Puts other rules of rooms in force at once.
+    pub fn set_namespaces(&self, namespaces: &[Namespace]) {
+        self.shared.settings.rcu(|settings| settings.with_namespaces(namespaces));
+    }
+
+    async fn ask(&self, room: &str, question: Question) -> Result<Told, RoomError> {
+        let (asker, answer) = oneshot::channel();
+        let step = Step::Ask(question, Asker::Caller(asker));
+        self.shared.submit(room, step, true).map_err(|_| RoomError::Busy)?;
+        answer.await.unwrap_or(Err(RoomError::Stopping))
+    }
+
+    fn order(&self, target: &Target, order: impl Fn() -> Order) -> usize {
+        self.links(target).iter().filter(|link| link.order(order())).count()
+    }
+
+    /// The sessions that are meant.
+    fn links(&self, target: &Target) -> Vec<Arc<Link>> {
+        let mut links = match (&target.user, &target.session) {
+            (Some(user), _) => self.shared.registry.user(user),
+            (None, Some(session)) => self.link(session).into_iter().collect(),
+            (None, None) => Vec::new(),
+        };
+        let is = |link: &Arc<Link>, session: &str| {
+            link.card().is_some_and(|card| card.session.as_str() == session)
+        };
+        if let (Some(_), Some(session)) = (&target.user, &target.session) {
+            links.retain(|link| is(link, session));
+        }
+        links.retain(|link| !target.except.iter().any(|session| is(link, session)));
+        links
+    }
+
+    fn link(&self, session: &str) -> Option<Arc<Link>> {
+        let by_id = SessionId::parse(session).and_then(|id| self.shared.registry.number(id.number()));
+        let by_id = by_id.filter(|link| link.card().is_some_and(|card| card.session.as_str() == session));
+        by_id.or_else(|| self.shared.registry.key(session))
+    }
+
+    /// Sends a message to each of these sessions that takes its operation; gives how many.
+    fn send(&self, links: &[Arc<Link>], message: &Outgoing) -> usize {
+        let now = clock::uptime();
+        let origin = Arc::new(Origin {
+            room: "".into(),
+            at: now,
+            messages: 1,
+            slow: Slow::Disconnect,
+            key: None,
+            expires: message.ttl.map(|ttl| now.saturating_add(ttl)),
+            receipt: None,
+        });
+        let mut encoded = Encoded::default();
+        let mut sent = 0;
+        for link in links {
+            let takes = message.operation.is_none_or(|operation| link.accepts(operation));
+            if link.card().is_none() || !takes {
+                continue;
+            }
+            let form = link.form();
+            let frames = encoded.frames(form, || {
+                vec![Frame { bytes: form.message(message), origin: Some(Arc::clone(&origin)) }]
+            });
+            let outcome = link.send(frames, clock::uptime(), &mut self.shared.observer());
+            sent += usize::from(matches!(outcome, Sent::Accepted { lost: 0 }));
+            self.shared.count(outcome);
+        }
+        self.shared.deliveries.inc_by(sent as u64);
+        sent
     }
 }

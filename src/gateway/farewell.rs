@@ -10,11 +10,9 @@ use crate::gateway::CloseReason;
 use crate::gateway::client::Client;
 use crate::gateway::client::name;
 use crate::gateway::link::Link;
-use crate::gateway::rooms::Step;
 use crate::metrics::ByDialect;
 use crate::metrics::ByReason;
 use crate::trail::Ending;
-use crate::wire::websocket;
 
 /// How long a client may take to answer a close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -24,25 +22,24 @@ pub(super) async fn part(client: Client, reason: CloseReason) {
     let link = &client.link;
     link.close(reason.clone());
     for room in client.session.rooms() {
-        client.submit(room, Step::Leave(link.key()));
+        client.exit(room, None);
     }
     if reason.says_goodbye() {
         if reason != CloseReason::ClientClosed {
-            let dialect = link.dialect();
-            link.say_goodbye(&websocket::close(reason.code(dialect), &reason.text(dialect)));
+            link.say_goodbye(&link.form().goodbye(&reason));
         }
         // Whoever does not take the goodbye in time does without it.
         drop(tokio::time::timeout(CLOSE_WAIT, say_goodbye(link, &reason)).await);
     }
     record(&client, &reason);
-    client.shared.registry.remove(link.key());
+    client.depart();
 }
 
 /// Writes what waits, then reads until the client has closed too: closing first could cost it the goodbye.
 async fn say_goodbye(link: &Link, reason: &CloseReason) {
     let mut scratch = [0; 512];
     loop {
-        if link.flush(clock::uptime(), &mut |_| {}).is_err() {
+        if link.flush(clock::uptime(), &mut |_, _| {}).is_err() {
             return;
         }
         let interest = if link.is_flushed() {
@@ -72,7 +69,7 @@ fn record(client: &Client, reason: &CloseReason) {
     let means = &client.shared.means;
     let (trail, metrics) = (&means.trail, &means.metrics);
     let (subject, detail) = (client.subject(), reason.detail());
-    let code = reason.code(client.link.dialect());
+    let code = reason.code(client.link.form().dialect());
     metrics.closes.get_or_create(&ByReason { reason: reason.name() }).inc();
     if client.session.identity().is_none() {
         metrics.logins_failed.get_or_create(&ByReason { reason: reason.name() }).inc();
@@ -99,6 +96,6 @@ fn record(client: &Client, reason: &CloseReason) {
     let silence = clock::uptime().saturating_sub(client.link.signs().heard);
     let ending = Ending { code, reason: reason.name(), send_time_delay: slowest, silence, desc: &detail };
     trail.logout(&subject, &ending);
-    let dialect = ByDialect { dialect: name(client.link.dialect()) };
+    let dialect = ByDialect { dialect: name(client.link.form().dialect()) };
     metrics.sessions.get_or_create(&dialect).dec();
 }

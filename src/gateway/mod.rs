@@ -4,13 +4,13 @@
 //!
 //! A connection arrives here when its websocket is open. From then on one task reads it and drives one
 //! `session` (a state machine without I/O); everybody else reaches the client through its `link`. A message
-//! published in a room is encoded once per dialect (`fanout`) and written by the publisher itself to the
-//! sockets of all members, in the order that the room's queue gives it (`rooms`). Heartbeats are one sweep for
+//! published in a room is encoded once per form (`form`) and written by the publisher itself to the sockets of all
+//! members (`worker`), in the order that the room's queue gives it (`rooms`). Heartbeats are one sweep for
 //! all sessions (`heartbeat`).
 //!
 //! ```text
 //! in:   socket -> connection -> session -> effects -> rooms
-//! out:  rooms -> fanout -> link -> socket          (what does not fit: outbox, then connection)
+//! out:  rooms -> worker -> form -> link -> socket   (what does not fit: outbox, then connection)
 //! ```
 //!
 //! # What it is not
@@ -32,37 +32,47 @@
 //! [`Gateway::drain`] ends all sessions with "shutdown", spread over the time that is left, so that clients come
 //! back one by one.
 
+mod archive;
 mod auth;
+mod budget;
 mod client;
 mod close;
 mod connection;
 mod control;
-mod fanout;
 mod farewell;
 mod feed;
+mod form;
+mod frame;
 mod heartbeat;
 mod link;
-mod outbox;
+mod order;
+mod publication;
 mod pulse;
+mod receipt;
 mod registry;
 mod rooms;
 mod rules;
 mod session;
 mod settings;
+mod shared;
+mod step;
+mod stream;
+mod worker;
 
 pub use close::CloseReason;
-pub use control::Card;
-pub use control::HistoryPage;
-pub use control::HistoryQuery;
-pub use control::Kept;
-pub use control::Online;
-pub use control::Outgoing;
-pub use control::PublishError;
-pub use control::Published;
-pub use control::RoomError;
-pub use control::SubscribeOptions;
 pub use control::Target;
+pub use publication::Card;
+pub use publication::Outgoing;
+pub use publication::Publication;
+pub use receipt::Counts;
+pub use registry::Online;
 pub use session::Credentials;
+pub use step::HistoryPage;
+pub use step::Present;
+pub use step::Published;
+pub use step::RoomError;
+pub use stream::Position;
+pub use stream::Query;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -73,33 +83,32 @@ use bytes::Bytes;
 
 use crate::clock;
 use crate::config::Config;
-use crate::config::Dialect;
 use crate::config::Route;
+use crate::gateway::archive::Archive;
+use crate::gateway::budget::Budget;
 use crate::gateway::connection::Connection;
-use crate::gateway::fanout::Fanout;
 use crate::gateway::heartbeat::Wheel;
-use crate::gateway::link::Frame;
-use crate::gateway::pulse::Beat;
 use crate::gateway::registry::Registry;
-use crate::gateway::rooms::Busy;
-use crate::gateway::rooms::Publication;
 use crate::gateway::rooms::Rooms;
-use crate::gateway::rooms::Step;
-use crate::gateway::rooms::Unfinished;
 use crate::gateway::settings::Settings;
+use crate::gateway::shared::Lost;
+use crate::gateway::shared::Shared;
 use crate::ids::BootId;
+use crate::ids::Epochs;
 use crate::ids::MessageIds;
+use crate::ids::RequestIds;
 use crate::ids::SessionId;
 use crate::ids::SessionIds;
 use crate::metrics::Metrics;
 use crate::net::Slot;
 use crate::net::Stream;
 use crate::net::http;
+use crate::store;
+use crate::store::Store;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
 use crate::trail::Trail;
-use crate::wire::centrifuge;
-use crate::wire::websocket;
+use crate::wire::centrifuge::Encoding;
 
 /// Why the gateway could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +116,9 @@ pub enum Error {
     /// The client for the business API.
     #[error("auth.api_url can not be asked")]
     HttpClient(#[source] http::Error),
+    /// What durable rooms keep.
+    #[error("the history of durable rooms can not be opened")]
+    Archive(#[source] store::Error),
 }
 
 /// What the gateway works with.
@@ -118,6 +130,8 @@ pub struct Means {
     pub metrics: Arc<Metrics>,
     /// Runs tasks.
     pub tasks: Tasks,
+    /// Keeps what outlives the process.
+    pub store: Option<Store>,
 }
 
 /// A client whose websocket is open.
@@ -129,6 +143,8 @@ pub struct Arriving {
     pub leftover: Bytes,
     /// The route it came by.
     pub route: Route,
+    /// How a Centrifuge client wants to be spoken to.
+    pub encoding: Encoding,
     /// What it brought in its address.
     pub credentials: Credentials,
     /// Its address, when it is known.
@@ -149,20 +165,6 @@ pub struct Gateway {
     shared: Arc<Shared>,
 }
 
-/// What all sessions share.
-#[derive(Debug)]
-struct Shared {
-    node: String,
-    means: Means,
-    settings: ArcSwap<Settings>,
-    session_ids: SessionIds,
-    message_ids: MessageIds,
-    registry: Registry,
-    rooms: Rooms,
-    fanout: Fanout,
-    wheel: Wheel,
-}
-
 /// Builds the gateway of a node in the run `boot`.
 ///
 /// # Errors
@@ -170,15 +172,21 @@ struct Shared {
 /// [`Error`] when the business API can not be asked from here.
 pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Error> {
     let settings = Settings::new(config)?;
+    let archive = means.store.clone().map(Archive::open).transpose().map_err(Error::Archive)?;
     let shared = Shared {
         node: config.node.clone(),
         settings: ArcSwap::from_pointee(settings),
         session_ids: SessionIds::new(&config.node, boot),
-        message_ids: MessageIds::new(boot),
+        message_ids: MessageIds::new(&config.node),
+        request_ids: RequestIds::new(boot),
+        epochs: Epochs::new(boot),
         registry: Registry::default(),
-        rooms: Rooms::new(means.metrics.rooms.clone()),
-        fanout: Fanout::new(&means.metrics, clock::uptime),
+        rooms: Rooms::new(config.limits.rooms, means.metrics.rooms.clone()),
+        budget: Arc::new(Budget::new(config.gateway.memory)),
+        archive,
         wheel: Wheel::new(),
+        deliveries: means.metrics.deliveries.clone(),
+        lost: Lost::new(&means.metrics),
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })
@@ -192,6 +200,8 @@ impl Gateway {
     /// [`Error`] when the new configuration can not be used; the old one stays in force.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
         self.shared.settings.store(Arc::new(Settings::new(config)?));
+        self.shared.rooms.resize(config.limits.rooms);
+        self.shared.budget.resize(config.gateway.memory);
         Ok(())
     }
 
@@ -223,7 +233,7 @@ impl Gateway {
     /// An id for a request that came without one.
     #[must_use]
     pub fn fresh_request_id(&self) -> String {
-        self.shared.message_ids.next().as_str().to_owned()
+        self.shared.request_ids.next()
     }
 
     /// How many sessions there are, those without login included.
@@ -236,9 +246,11 @@ impl Gateway {
     pub async fn sweep(self) {
         let mut ticks = tokio::time::interval(heartbeat::TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut turn = 0_usize;
         while !(self.shared.means.tasks.is_stopping() && self.sessions() == 0) {
             ticks.tick().await;
-            self.shared.sweep(clock::uptime());
+            self.shared.sweep(clock::uptime(), turn);
+            turn = turn.wrapping_add(1);
         }
     }
 
@@ -267,58 +279,3 @@ const DRAIN_AT_ONCE: usize = 200;
 
 /// How often a drain looks whether the sessions are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
-
-impl Shared {
-    /// Adds a step to a room and carries out what is to be done there.
-    fn submit(self: &Arc<Self>, room: &str, step: Step) -> Result<(), Busy> {
-        let work = |room: &str, steps, members: &mut _| self.fanout.work(room, steps, members);
-        if let Some(unfinished) = self.rooms.submit(room, step, &work)? {
-            self.hand_over(unfinished);
-        }
-        Ok(())
-    }
-
-    /// Goes on with a busy room in a task of its own.
-    fn hand_over(self: &Arc<Self>, unfinished: Unfinished) {
-        let shared = Arc::clone(self);
-        self.means.tasks.spawn("room", OnExit::Ignore, async move {
-            let work = |room: &str, steps, members: &mut _| shared.fanout.work(room, steps, members);
-            let mut unfinished = Some(unfinished);
-            while let Some(more) = unfinished.take() {
-                unfinished = shared.rooms.resume(more, &work);
-                tokio::task::yield_now().await;
-            }
-        });
-    }
-
-    /// Publishes into a room; nobody in it is no error.
-    fn publish(self: &Arc<Self>, room: &str, publication: Publication) -> Result<(), Busy> {
-        self.submit(room, Step::Publish(publication))?;
-        self.means.metrics.publications.inc();
-        Ok(())
-    }
-
-    fn sweep(&self, now: Duration) {
-        for mut entry in self.wheel.take(now) {
-            let Some(link) = entry.link.upgrade() else { continue };
-            match entry.pulse.beat(now, &link.signs(), &entry.rhythm) {
-                Beat::WaitUntil(due) => self.wheel.put(entry, due),
-                Beat::Ping(due) => {
-                    link.send(&[Frame::control(ping(link.dialect()))], now, &mut |_| {});
-                    self.wheel.put(entry, due);
-                }
-                Beat::LoginTimeout => link.close(CloseReason::LoginTimeout),
-                Beat::Dead => link.close(CloseReason::HeartbeatTimeout),
-                Beat::Expired => link.close(CloseReason::Expired),
-            }
-        }
-    }
-}
-
-/// The ping of a dialect.
-fn ping(dialect: Dialect) -> Bytes {
-    match dialect {
-        Dialect::Centrifuge => websocket::text(centrifuge::PING.as_bytes()),
-        Dialect::OpenrestyPush => websocket::ping(),
-    }
-}

@@ -1,13 +1,13 @@
-//! The rooms of this node: who is in them, and one order of events in each.
+//! The rooms of this node: who is in them, what they keep, and one order of events in each.
 //!
-//! What happens to a room (somebody joins, leaves, publishes) is a [`Step`] in the room's queue. Whoever adds a
+//! What happens to a room (somebody joins, leaves, publishes, asks) is a [`Step`] in the room's queue. Whoever adds a
 //! step when nobody works on the queue becomes its worker and carries out all steps, in their order, until the
 //! queue is empty; others just add and go on. So every member sees one order, nobody waits for a lock while a
 //! thousand sockets are written, and steps that pile up are delivered together, in one write per member.
 //!
 //! A worker that finds more and more to do hands over to a task, so that a client that publishes once does not
-//! deliver for all others. Limit: [`QUEUE_MAX`] publications wait in a room; more are refused with an answer.
-//! Rooms exist while somebody is in them.
+//! deliver for all others. Limits: [`QUEUE_MAX`] steps wait in a room, those of leaving aside, and there are
+//! `limits.rooms` rooms; more are refused with an answer. A room exists while somebody is in it or it keeps something.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -20,92 +20,64 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::AcqRel;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::gateway::link::Link;
-use crate::wire::centrifuge::Publisher;
+use crate::gateway::step::Step;
+use crate::gateway::stream::Stream;
 use crate::wire::payload::Payload;
 
 /// The sessions in a room, by their number.
-pub(super) type Members = BTreeMap<u64, Arc<Link>>;
+pub(super) type Members = BTreeMap<u64, Member>;
 
-/// The most publications that wait in one room.
+/// The most steps that wait in one room.
 pub(super) const QUEUE_MAX: usize = 4096;
 
 /// How many batches one caller delivers before it hands over.
 const BATCHES_MAX: usize = 32;
 
 /// Rooms are spread over so many locks.
-const SHARDS: usize = 64;
+pub(super) const SHARDS: usize = 64;
 
-/// A message that was taken into a room.
-#[derive(Debug)]
-pub(super) struct Publication {
-    /// What it says.
-    pub(super) payload: Payload,
-    /// Who said it.
-    pub(super) publisher: Option<Publisher>,
-    /// When it was published, on the gateway's clock.
-    pub(super) at: Duration,
+/// A session in a room.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// Its link.
+    pub(super) link: Arc<Link>,
+    /// True when it wants to hear who comes and goes.
+    pub(super) join_leave: bool,
+    /// What a subscription token says about it, for others in the room.
+    pub(super) info: Option<Arc<Payload>>,
 }
 
-/// Something that happens to a room.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// A session joins.
-    Join(Arc<Link>, Arc<Arrival>),
-    /// A session leaves.
-    Leave(u64),
-    /// A message is published.
-    Publish(Publication),
+/// What is in a room.
+#[derive(Debug, Default)]
+pub(super) struct Inside {
+    /// Who.
+    pub(super) members: Members,
+    /// What was said; none while nothing is kept.
+    pub(super) stream: Option<Box<Stream>>,
+    /// When somebody last came, went or spoke, on the gateway's clock.
+    pub(super) touched: Duration,
+    /// When there is something to forget, on the gateway's clock.
+    pub(super) until: Duration,
 }
 
-/// A session that enters rooms: when the last one is entered, a frame goes out before any message.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    remaining: AtomicUsize,
-    welcome: Mutex<Welcome>,
-}
-
-/// What a session is sent when it has arrived.
-#[derive(Debug)]
-pub(super) enum Welcome {
-    /// The answer to a login: messages were held back until now.
-    Greeting(Option<Bytes>),
-    /// The answer to a subscription.
-    Answer(Bytes),
-}
-
-impl Arrival {
-    /// An arrival in `rooms` rooms at once, at least one.
-    pub(super) fn new(rooms: usize, welcome: Welcome) -> Arc<Self> {
-        Arc::new(Self { remaining: AtomicUsize::new(rooms), welcome: Mutex::new(welcome) })
-    }
-
-    /// Notes that one room is entered; gives the welcome when it was the last one.
-    pub(super) fn arrived(&self) -> Option<Welcome> {
-        let last = self.remaining.fetch_sub(1, AcqRel) == 1;
-        let mut welcome = self.welcome.lock().unwrap_or_else(PoisonError::into_inner);
-        last.then(|| mem::replace(&mut *welcome, Welcome::Greeting(None)))
-    }
-}
-
-/// The room has too much to do.
+/// The room has too much to do, or there are too many rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Busy;
 
-/// What a worker does with a run of steps; floor for tests and for the fan-out.
-pub(super) type Work<'a> = &'a (dyn Fn(&str, VecDeque<Step>, &mut Members) + Sync);
+/// What a worker does with a run of steps; false when the room need not be remembered.
+pub(super) type Work<'a> = &'a (dyn Fn(&Arc<str>, VecDeque<Step>, &mut Inside) -> bool + Sync);
 
 /// A room whose worker has handed over: call [`Rooms::resume`] with it.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     room: Arc<str>,
-    members: Members,
+    inside: Box<Inside>,
 }
 
 /// All rooms of this node.
@@ -114,68 +86,125 @@ pub(super) struct Rooms {
     shards: Vec<Mutex<HashMap<Arc<str>, Room>>>,
     hasher: RandomState,
     count: Gauge,
+    rooms_max: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Room {
     queue: VecDeque<Step>,
-    /// None while somebody works on the queue: the worker has them.
-    members: Option<Members>,
+    /// None while somebody works on the queue: the worker has it.
+    inside: Option<Box<Inside>>,
+    /// As of the last work.
+    members: usize,
+    bytes: usize,
+    until: Duration,
 }
 
 impl Rooms {
-    /// No rooms; `count` follows how many there are.
-    pub(super) fn new(count: Gauge) -> Self {
+    /// No rooms, and room for `rooms_max`; `count` follows how many there are.
+    pub(super) fn new(rooms_max: usize, count: Gauge) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), count }
+        Self { shards, hasher: RandomState::new(), count, rooms_max: AtomicUsize::new(rooms_max) }
     }
 
-    /// Adds a step to a room, and works on its queue when nobody else does.
-    pub(super) fn submit(&self, room: &str, step: Step, work: Work<'_>) -> Result<Option<Unfinished>, Busy> {
+    /// Takes a new limit.
+    pub(super) fn resize(&self, rooms_max: usize) {
+        self.rooms_max.store(rooms_max, Relaxed);
+    }
+
+    /// Adds a step to a room, and works on its queue when nobody else does. A room that does not exist is made for the
+    /// step when `makes`; else there is nothing to do.
+    pub(super) fn submit(
+        &self,
+        room: &str,
+        step: Step,
+        makes: bool,
+        work: Work<'_>,
+    ) -> Result<Option<Unfinished>, Busy> {
         let mut shard = self.shard(room);
-        let (name, members) = match shard.get_mut(room) {
+        let (name, inside) = match shard.get_mut(room) {
             Some(entry) => {
-                if matches!(step, Step::Publish(_)) && entry.queue.len() >= QUEUE_MAX {
+                if step.may_be_refused() && entry.queue.len() >= QUEUE_MAX {
                     return Err(Busy);
                 }
                 entry.queue.push_back(step);
-                let Some(members) = entry.members.take() else { return Ok(None) };
-                (shard.get_key_value(room).map(|(name, _)| Arc::clone(name)), members)
+                let Some(inside) = entry.inside.take() else { return Ok(None) };
+                (shard.get_key_value(room).map(|(name, _)| Arc::clone(name)), inside)
             }
-            None if matches!(step, Step::Join(..)) => {
+            None if !makes => return Ok(None),
+            None => {
+                let rooms = usize::try_from(self.count.get()).unwrap_or(0);
+                if rooms >= self.rooms_max.load(Relaxed) {
+                    return Err(Busy);
+                }
                 let name: Arc<str> = room.into();
-                shard.insert(Arc::clone(&name), Room { queue: VecDeque::from([step]), members: None });
+                shard.insert(Arc::clone(&name), Room { queue: VecDeque::from([step]), ..Room::default() });
                 self.count.inc();
-                (Some(name), Members::new())
+                (Some(name), Box::default())
             }
-            // Nobody is there to hear it, and nobody is there to leave.
-            None => return Ok(None),
         };
         drop(shard);
         let room = name.unwrap_or_else(|| room.into());
-        Ok(self.resume(Unfinished { room, members }, work))
+        Ok(self.resume(Unfinished { room, inside }, work))
     }
 
     /// Goes on with a room's queue; gives it back when there is more to do than one caller should.
     pub(super) fn resume(&self, unfinished: Unfinished, work: Work<'_>) -> Option<Unfinished> {
-        let Unfinished { room, mut members } = unfinished;
+        let Unfinished { room, mut inside } = unfinished;
+        let mut keep = true;
         for _ in 0..BATCHES_MAX {
             let mut shard = self.shard(&room);
             let entry = shard.get_mut(&room)?;
             let batch = mem::take(&mut entry.queue);
             if batch.is_empty() {
-                if members.is_empty() {
+                if keep {
+                    entry.members = inside.members.len();
+                    entry.bytes = inside.stream.as_ref().map_or(0, |stream| stream.bytes());
+                    entry.until = inside.until;
+                    entry.inside = Some(inside);
+                } else {
                     shard.remove(&room);
                     self.count.dec();
-                } else {
-                    entry.members = Some(members);
                 }
                 return None;
             }
             drop(shard);
-            work(&room, batch, &mut members);
+            keep = work(&room, batch, &mut inside);
         }
-        Some(Unfinished { room, members })
+        Some(Unfinished { room, inside })
+    }
+
+    /// How many sessions are in a room, as of its last work.
+    pub(super) fn members(&self, room: &str) -> usize {
+        self.shard(room).get(room).map_or(0, |entry| entry.members)
+    }
+
+    /// The rooms with somebody in them whose name is `wanted`, and how many are in each.
+    pub(super) fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<(Arc<str>, usize)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let here = shard.iter().filter(|(name, entry)| entry.members > 0 && wanted(name));
+            found.extend(here.map(|(name, entry)| (Arc::clone(name), entry.members)));
+        }
+        found
+    }
+
+    /// The rooms of one of the [`SHARDS`] that have something to forget at `now`.
+    pub(super) fn due(&self, turn: usize, now: Duration) -> Vec<Arc<str>> {
+        self.of_turn(turn, |entry| entry.until <= now)
+    }
+
+    /// The rooms of one of the [`SHARDS`] that keep messages.
+    pub(super) fn keeping(&self, turn: usize) -> Vec<Arc<str>> {
+        self.of_turn(turn, |entry| entry.bytes > 0)
+    }
+
+    fn of_turn(&self, turn: usize, wanted: impl Fn(&Room) -> bool) -> Vec<Arc<str>> {
+        let Some(shard) = self.shards.get(turn % SHARDS) else { return Vec::new() };
+        let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = shard.iter().filter(|(_, entry)| entry.inside.is_some() && wanted(entry));
+        idle.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     fn shard(&self, room: &str) -> MutexGuard<'_, HashMap<Arc<str>, Room>> {

@@ -2,7 +2,9 @@
 
 use crate::config::Namespace;
 use crate::config::Publish;
+use crate::config::Slow;
 use crate::config::Subscribe;
+use crate::gateway::stream::Keeping;
 
 /// Why a session may not do what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +41,28 @@ pub(super) struct Standing<'a> {
     pub(super) anonymous: bool,
     /// The rooms it is in.
     pub(super) joined: &'a [String],
+}
+
+/// What a room's namespace says about the room itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoomRules {
+    /// What it keeps in memory, or altogether when it is not durable.
+    pub(super) keeping: Keeping,
+    /// True when what it keeps outlives the process.
+    pub(super) durable: bool,
+    /// True when members may ask who is there.
+    pub(super) presence: bool,
+    /// True when members are told who comes and goes.
+    pub(super) join_leave: bool,
+    /// What happens to a client that does not read.
+    pub(super) slow: Slow,
+}
+
+impl RoomRules {
+    /// True when the room keeps anything.
+    pub(super) fn keeps(&self) -> bool {
+        self.keeping.size > 0
+    }
 }
 
 impl Rules {
@@ -96,7 +120,30 @@ impl Rules {
         Err(Denied::Forbidden(why))
     }
 
-    /// Is it a name for a room?
+    /// May the session ask who is in `room`, or what was said there? Members may.
+    pub(super) fn may_ask(&self, room: &str, standing: &Standing<'_>) -> Result<(), Denied> {
+        self.check_name(room)?;
+        if self.insecure || standing.joined.iter().any(|joined| joined == room) {
+            return Ok(());
+        }
+        Err(Denied::Forbidden(format!("join the room {room:?} first")))
+    }
+
+    /// What the room's namespace says about the room itself.
+    pub(super) fn room(&self, room: &str) -> RoomRules {
+        let namespace = self.namespace(room);
+        let keeping =
+            namespace.map(|namespace| Keeping { size: namespace.history_size, ttl: namespace.history_ttl });
+        RoomRules {
+            keeping: keeping.unwrap_or_default(),
+            durable: namespace.is_some_and(|namespace| namespace.durable),
+            presence: namespace.is_some_and(|namespace| namespace.presence),
+            join_leave: namespace.is_some_and(|namespace| namespace.join_leave),
+            slow: namespace.map_or(Slow::Disconnect, |namespace| namespace.slow),
+        }
+    }
+
+    /// Is this a name for a room?
     pub(super) fn check_name(&self, room: &str) -> Result<(), Denied> {
         if room.is_empty() {
             return Err(Denied::BadName("the room has no name".into()));
@@ -133,7 +180,8 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        let namespace = |name: &str, subscribe, publish| Namespace { name: name.into(), subscribe, publish };
+        let namespace =
+            |name: &str, subscribe, publish| Namespace { subscribe, publish, ..Namespace::named(name) };
         let namespaces = [
             namespace("", Subscribe::Token, Publish::Members),
             namespace("lobby", Subscribe::Anyone, Publish::Nobody),

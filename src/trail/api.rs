@@ -7,15 +7,6 @@ use crate::trail::Subject;
 use crate::trail::Trail;
 
 impl Trail {
-    /// A backend published a message into a room.
-    pub fn api_published(&self, subject: &Subject<'_>, room: &str, message: &str, desc: &str) {
-        self.act(Action::RoomMsg, Level::Info, subject, |line, _| {
-            line.text(record::ROOM_ID, room);
-            line.text(record::MSG_ID, message);
-            line.text(record::DESC, desc);
-        });
-    }
-
     /// A backend sent a message to a user, a session, or all.
     pub fn api_sent(&self, subject: &Subject<'_>, message: &str, desc: &str) {
         self.act(Action::MsgSend, Level::Info, subject, |line, _| {

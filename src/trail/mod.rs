@@ -207,10 +207,10 @@ impl Trail {
     }
 
     /// A message was published into a room.
-    pub fn room_msg(&self, subject: &Subject<'_>, room: &str, message: &MessageId, desc: &str) {
+    pub fn room_msg(&self, subject: &Subject<'_>, room: &str, message: MessageId, desc: &str) {
         self.act(Action::RoomMsg, Level::Info, subject, |line, _| {
             line.text(record::ROOM_ID, room);
-            line.text(record::MSG_ID, message.as_str());
+            line.text(record::MSG_ID, itoa::Buffer::new().format(message.number()));
             line.text(record::DESC, desc);
         });
     }

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 pub const REASON_MAX: usize = 123;
 
 const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 
@@ -18,6 +19,12 @@ const PING: u8 = 0x89;
 #[must_use]
 pub fn text(payload: &[u8]) -> Bytes {
     frame(TEXT, payload)
+}
+
+/// A binary frame around `payload`.
+#[must_use]
+pub fn binary(payload: &[u8]) -> Bytes {
+    frame(BINARY, payload)
 }
 
 /// A ping frame without payload.
@@ -71,7 +78,9 @@ mod tests {
     fn a_client_reads_what_was_framed_at_every_length() {
         for len in [0, 1, 125, 126, 127, 65_535, 65_536, 100_000] {
             let payload = "x".repeat(len);
+            assert_eq!(read_back(&binary(payload.as_bytes())), Message::binary(payload.clone()), "{len}");
             assert_eq!(read_back(&text(payload.as_bytes())), Message::text(payload), "{len}");
+            assert_eq!(read_back(&binary(&vec![0xff; len])), Message::binary(vec![0xff; len]), "{len}");
         }
     }
 

@@ -65,13 +65,14 @@ async fn the_business_api_names_the_user_and_the_rooms() {
     assert_eq!(asked, "GET /auth?token=a%20b%26c HTTP/1.1", "escaped, as the original did not");
     let mut json_side = daemon.websocket("/connection/websocket").await;
     json_side.send(r#"{"id":1,"connect":{"token":"t"}}"#).await;
-    assert_eq!(json_side.json().await["connect"]["subs"], json!({"r1":{},"r2":{}}));
+    let subs = json_side.json().await["connect"]["subs"].take();
+    assert_eq!(subs.as_object().unwrap().keys().collect::<Vec<_>>(), ["r1", "r2"]);
     json_side.send(r#"{"id":2,"publish":{"channel":"r1","data":{"p":"rcvMsg"}}}"#).await;
     assert_eq!(text.next().await, r#"{"p":"rcvMsg"}"#, "the text client is in its rooms without asking");
     json_side.send(r#"{"id":3,"subscribe":{"channel":"r1"}}"#).await;
     let replies = [json_side.json().await, json_side.json().await, json_side.json().await];
     assert!(
-        replies.contains(&json!({"id":3,"subscribe":{}})),
+        replies.iter().any(|reply| reply["id"] == 3 && reply["subscribe"]["offset"] == 1),
         "a room of the login may be subscribed to as well"
     );
     let joined = daemon.log.record("room_manage", is("room_manage")).await;

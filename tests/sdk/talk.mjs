@@ -78,7 +78,7 @@ assert.equal(await within("a text reaches the SDK", back), "from the text side")
 const left = next(bobs, "unsubscribed");
 bobs.unsubscribe();
 await left;
-await assert.rejects(within("refusal", bob.made.rpc("nothing", {})), { code: 108 });
+await assert.rejects(within("refusal", bob.made.rpc("nothing", {})), { code: 104 });
 await assert.rejects(within("refusal", bob.made.publish("", 1)), { code: 107 });
 
 // The server's ping is answered, and goodbye is goodbye.

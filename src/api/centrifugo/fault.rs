@@ -5,7 +5,6 @@ use hyper::StatusCode;
 use crate::api::access::Refusal;
 use crate::api::call::Outcome;
 use crate::api::message;
-use crate::gateway::PublishError;
 use crate::gateway::RoomError;
 use crate::keys::KeyError;
 
@@ -97,22 +96,12 @@ impl From<message::Error> for Fault {
     }
 }
 
-impl From<PublishError> for Fault {
-    fn from(error: PublishError) -> Self {
-        match error {
-            PublishError::BadRoom(_) => Self::BadRequest(error.to_string()),
-            PublishError::Busy | PublishError::Store(_) => Self::Internal(error.to_string()),
-        }
-    }
-}
-
 impl From<RoomError> for Fault {
     fn from(error: RoomError) -> Self {
         match error {
-            RoomError::BadRoom(_) => Self::BadRequest(error.to_string()),
-            RoomError::Off => Self::NotAvailable(error.to_string()),
-            RoomError::Unrecoverable => Self::Unrecoverable,
-            RoomError::Store(_) => Self::Internal(error.to_string()),
+            RoomError::NoHistory | RoomError::NoPresence => Self::NotAvailable(error.to_string()),
+            RoomError::UnknownPosition => Self::Unrecoverable,
+            RoomError::Busy | RoomError::Store(_) | RoomError::Stopping => Self::Internal(error.to_string()),
         }
     }
 }

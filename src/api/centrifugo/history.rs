@@ -10,13 +10,14 @@ use crate::api::access::Caller;
 use crate::api::call::Call;
 use crate::api::centrifugo::envelope::Empty;
 use crate::api::centrifugo::fault::Fault;
-use crate::api::centrifugo::params::Position;
+use crate::api::centrifugo::params;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
-use crate::api::centrifugo::params::required;
 use crate::api::centrifugo::presence::ClientInfo;
-use crate::gateway::HistoryQuery;
-use crate::gateway::Kept;
+use crate::api::centrifugo::presence::raw;
+use crate::gateway;
+use crate::gateway::Position;
+use crate::gateway::Query;
 
 #[derive(Debug, Deserialize)]
 struct Request {
@@ -25,7 +26,7 @@ struct Request {
     /// 0, or not there: the position alone; below 0: all.
     #[serde(default, deserialize_with = "lenient")]
     limit: i32,
-    since: Option<Position>,
+    since: Option<params::Position>,
     #[serde(default, deserialize_with = "lenient")]
     reverse: bool,
 }
@@ -51,57 +52,35 @@ pub(super) struct HistoryResult {
 /// What was said in a room.
 pub(super) async fn history(call: &Call<'_>, params: &[u8]) -> Result<HistoryResult, Fault> {
     let request: Request = read(params)?;
-    required("channel", &request.channel)?;
-    let query = HistoryQuery {
-        limit: i64::from(request.limit).max(-1),
-        since: request.since.map(Into::into),
-        reverse: request.reverse,
+    call.check_room(&request.channel).map_err(Fault::BadRequest)?;
+    let (since, epoch) = match request.since {
+        Some(position) => (Some(position.offset), position.epoch()?),
+        None => (None, None),
     };
-    let page = call.means.gateway.history(&request.channel, query).await?;
-    let publications = page.publications.iter().map(|kept| shown(kept)).collect::<Result<_, _>>()?;
-    Ok(HistoryResult { publications, epoch: page.epoch, offset: page.offset })
+    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    let query = Query { limit, since, reverse: request.reverse };
+    let page = call.means.gateway.history(&request.channel, query, epoch).await?;
+    let publications = page.publications.iter().map(|said| shown(said)).collect::<Result<_, _>>()?;
+    let Position { offset, epoch } = page.position;
+    Ok(HistoryResult { publications, epoch: epoch.to_string(), offset })
 }
 
-fn shown(kept: &Kept) -> Result<Publication, Fault> {
-    let data = RawValue::from_string(kept.payload.json().to_owned())
-        .map_err(|error| Fault::Internal(format!("message {} is no JSON: {error}", kept.offset)))?;
-    let info = kept.publisher.as_ref().map(|publisher| ClientInfo {
-        user: publisher.user.clone(),
-        client: publisher.client.clone(),
-        conn_info: publisher.conn_info.clone(),
-    });
-    Ok(Publication { data, info, offset: kept.offset, tags: kept.tags.clone() })
+fn shown(said: &gateway::Publication) -> Result<Publication, Fault> {
+    let publisher = said.publisher.as_ref().map(|card| ClientInfo::of(card, None)).transpose()?;
+    Ok(Publication {
+        data: raw(&said.payload)?,
+        info: publisher,
+        offset: said.offset,
+        tags: said.tags.clone(),
+    })
 }
 
 /// Forgets what was said in a room.
 pub(super) async fn remove(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<Empty, Fault> {
     let request: Request = read(params)?;
-    required("channel", &request.channel)?;
+    call.check_room(&request.channel).map_err(Fault::BadRequest)?;
     call.means.gateway.history_remove(&request.channel).await?;
     let desc = format!("history removed, by the key {}", caller.name);
     call.managed((None, None), Some(&request.channel), &desc);
     Ok(Empty {})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::centrifuge::Publisher;
-    use crate::wire::payload::Payload;
-
-    #[test]
-    fn a_message_is_shown_as_the_original_shows_it() {
-        let mut kept = Kept {
-            payload: Payload::from_text(r#"{"a": 1}"#),
-            publisher: None,
-            offset: 7,
-            tags: BTreeMap::new(),
-        };
-        let show = |kept: &Kept| serde_json::to_string(&shown(kept).unwrap()).unwrap();
-        assert_eq!(show(&kept), r#"{"data":{"a": 1},"offset":7}"#);
-        kept.publisher = Some(Publisher { user: "u".into(), client: "c".into(), conn_info: None });
-        kept.tags.insert("t".into(), "1".into());
-        let expected = r#"{"data":{"a": 1},"info":{"user":"u","client":"c"},"offset":7,"tags":{"t":"1"}}"#;
-        assert_eq!(show(&kept), expected);
-    }
 }

@@ -71,7 +71,7 @@ pub(super) fn info(call: &Call<'_>) -> InfoResult {
         uid: means.status.boot().to_owned(),
         name: means.status.node().to_owned(),
         version: env!("CARGO_PKG_VERSION"),
-        num_clients: online.connections,
+        num_clients: online.sessions,
         num_users: online.users,
         num_channels: rooms.len(),
         uptime: clock::uptime().as_secs(),

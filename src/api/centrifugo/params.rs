@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::api::centrifugo::fault::Fault;
+use crate::ids::Epoch;
 
 /// Reads the parameters of a method; none at all is an empty object.
 pub(super) fn read<T: DeserializeOwned>(params: &[u8]) -> Result<T, Fault> {
@@ -34,11 +35,6 @@ where
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A name that must be there.
-pub(super) fn required(name: &str, value: &str) -> Result<(), Fault> {
-    if value.is_empty() { Err(Fault::BadRequest(format!("{name} is missing"))) } else { Ok(()) }
-}
-
 /// A position in a room's stream.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Position {
@@ -50,8 +46,13 @@ pub(super) struct Position {
     pub(super) epoch: String,
 }
 
-impl From<Position> for (u64, String) {
-    fn from(position: Position) -> Self {
-        (position.offset, position.epoch)
+impl Position {
+    /// The life of the stream, if one was named.
+    pub(super) fn epoch(&self) -> Result<Option<Epoch>, Fault> {
+        match self.epoch.as_str() {
+            "" => Ok(None),
+            // What is no epoch is none of this room's.
+            written => Epoch::parse(written).map(Some).ok_or(Fault::Unrecoverable),
+        }
     }
 }

@@ -10,7 +10,8 @@ use crate::api::call::Call;
 use crate::api::centrifugo::fault::Fault;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
-use crate::api::centrifugo::params::required;
+use crate::gateway::Card;
+use crate::wire::payload::Payload;
 
 #[derive(Debug, Deserialize)]
 struct Request {
@@ -22,12 +23,33 @@ struct Request {
 #[derive(Debug, Serialize)]
 pub(super) struct ClientInfo {
     /// Its user.
-    pub(super) user: String,
+    user: String,
     /// The session.
-    pub(super) client: String,
+    client: String,
     /// What the login says about the user.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) conn_info: Option<Box<RawValue>>,
+    conn_info: Option<Box<RawValue>>,
+    /// What a subscription token says about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chan_info: Option<Box<RawValue>>,
+}
+
+impl ClientInfo {
+    /// A session, and what a subscription token says about it.
+    pub(super) fn of(card: &Card, info: Option<&Payload>) -> Result<Self, Fault> {
+        Ok(Self {
+            user: card.user.to_string(),
+            client: card.session.to_string(),
+            conn_info: card.info.as_ref().map(raw).transpose()?,
+            chan_info: info.map(raw).transpose()?,
+        })
+    }
+}
+
+/// A payload as JSON.
+pub(super) fn raw(payload: &Payload) -> Result<Box<RawValue>, Fault> {
+    RawValue::from_string(payload.json().into_owned())
+        .map_err(|error| Fault::Internal(format!("a payload is no JSON: {error}")))
 }
 
 /// All sessions of a room, by their ids.
@@ -46,19 +68,19 @@ pub(super) struct StatsResult {
 /// Who is in a room.
 pub(super) async fn presence(call: &Call<'_>, params: &[u8]) -> Result<PresenceResult, Fault> {
     let Request { channel } = read(params)?;
-    required("channel", &channel)?;
-    let cards = call.means.gateway.presence(&channel).await?;
-    let named = cards.iter().map(|card| {
-        let (user, client) = (card.user.to_string(), card.session.to_string());
-        (client.clone(), ClientInfo { user, client, conn_info: card.info.clone() })
+    call.check_room(&channel).map_err(Fault::BadRequest)?;
+    let present = call.means.gateway.presence(&channel).await?;
+    let named = present.iter().map(|present| {
+        let info = ClientInfo::of(&present.card, present.info.as_deref())?;
+        Ok((info.client.clone(), info))
     });
-    Ok(PresenceResult { presence: named.collect() })
+    Ok(PresenceResult { presence: named.collect::<Result<_, Fault>>()? })
 }
 
 /// How many are in a room.
 pub(super) async fn stats(call: &Call<'_>, params: &[u8]) -> Result<StatsResult, Fault> {
     let Request { channel } = read(params)?;
-    required("channel", &channel)?;
+    call.check_room(&channel).map_err(Fault::BadRequest)?;
     let (num_clients, num_users) = call.means.gateway.presence_stats(&channel).await?;
     Ok(StatsResult { num_clients, num_users })
 }

@@ -17,9 +17,9 @@ use crate::api::centrifugo::method::Method;
 use crate::api::centrifugo::params::any;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
-use crate::api::centrifugo::params::required;
 use crate::api::message;
 use crate::gateway::Outgoing;
+use crate::gateway::Position;
 use crate::gateway::Published;
 
 /// The most rooms of one broadcast.
@@ -51,7 +51,7 @@ struct Request {
 }
 
 /// Where the message stands; empty in a room without history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct PublishResult {
     #[serde(skip_serializing_if = "is_zero")]
     offset: u64,
@@ -71,7 +71,6 @@ fn is_zero(number: &u64) -> bool {
 /// Publishes into a room.
 pub(super) async fn publish(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<PublishResult, Fault> {
     let request: Request = read(params)?;
-    required("channel", &request.channel)?;
     into(call, caller, &request.channel, request.outgoing(call)?).await
 }
 
@@ -102,10 +101,7 @@ async fn one_of_many(
     room: String,
     outgoing: &Outgoing,
 ) -> Reply<PublishResult> {
-    let published = match required("channel", &room) {
-        Ok(()) => into(call, caller, &room, outgoing.clone()).await,
-        Err(fault) => Err(fault),
-    };
+    let published = into(call, caller, &room, outgoing.clone()).await;
     if let Err(fault) = &published {
         call.refuse(Method::Broadcast.endpoint(), fault.outcome(), (fault.code(), &fault.message()));
     }
@@ -118,21 +114,14 @@ async fn into(
     room: &str,
     outgoing: Outgoing,
 ) -> Result<PublishResult, Fault> {
-    let (bytes, id) = (outgoing.payload.json().len(), outgoing.id.clone());
-    let published = call.means.gateway.publish(room, outgoing).await?;
-    if !published.duplicate {
-        call.published(&caller.name, room, &message_id(call, id, &published), bytes);
+    call.check_room(room).map_err(Fault::BadRequest)?;
+    let bytes = outgoing.payload.bytes().len();
+    let Published { id, position, duplicate } = call.means.gateway.publish(room, outgoing).await?;
+    if !duplicate {
+        call.published(&caller.name, room, id, bytes);
     }
-    let Published { offset, epoch, .. } = published;
-    Ok(PublishResult { offset, epoch })
-}
-
-/// What names the message in the log: the sender's own id, or its place in the room, or a fresh one.
-fn message_id(call: &Call<'_>, id: Option<String>, published: &Published) -> String {
-    id.unwrap_or_else(|| match published.offset {
-        0 => call.means.gateway.fresh_request_id(),
-        offset => format!("{}:{offset}", published.epoch),
-    })
+    let Some(Position { offset, epoch }) = position else { return Ok(PublishResult::default()) };
+    Ok(PublishResult { offset, epoch: epoch.to_string() })
 }
 
 impl Request {
@@ -142,7 +131,7 @@ impl Request {
         }
         let payload = message::of(call.means, self.data.as_deref(), &self.b64data)?;
         Ok(Outgoing {
-            id: Some(self.idempotency_key.clone()).filter(|key| !key.is_empty()),
+            idempotency_key: Some(self.idempotency_key.clone()).filter(|key| !key.is_empty()),
             tags: self.tags.clone(),
             skip_history: self.skip_history,
             ..Outgoing::new(payload)

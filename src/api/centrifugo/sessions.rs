@@ -4,43 +4,26 @@
 //! that are not there is done, as in the original: the log says how many there were.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::api::access::Caller;
 use crate::api::call::Call;
 use crate::api::centrifugo::envelope::Empty;
 use crate::api::centrifugo::fault::Fault;
-use crate::api::centrifugo::params::Position;
-use crate::api::centrifugo::params::any;
+use crate::api::centrifugo::params;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
-use crate::api::centrifugo::params::required;
-use crate::api::message;
-use crate::gateway::SubscribeOptions;
+use crate::clock;
+use crate::gateway::Position;
 use crate::gateway::Target;
 
-/// How a session ends when the caller does not say how: the client stays away.
-const DISCONNECT: (u16, &str) = (3503, "force disconnect");
+/// Why a session ends when the caller does not say.
+const REASON: &str = "force disconnect";
 
 /// The close codes that a caller may choose.
 const CODES: std::ops::RangeInclusive<u32> = 3000..=4999;
 
 /// The longest reason in bytes: a close frame has no room for more.
 const REASON_MAX: usize = 123;
-
-#[derive(Debug, Deserialize)]
-struct Flag {
-    #[serde(default, deserialize_with = "lenient")]
-    value: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Override {
-    presence: Option<Flag>,
-    join_leave: Option<Flag>,
-    force_recovery: Option<Flag>,
-    force_positioning: Option<Flag>,
-}
 
 #[derive(Debug, Deserialize)]
 struct SubscribeRequest {
@@ -52,19 +35,7 @@ struct SubscribeRequest {
     client: String,
     #[serde(default, deserialize_with = "lenient")]
     session: String,
-    #[serde(default, deserialize_with = "lenient")]
-    expire_at: i64,
-    #[serde(default)]
-    info: Option<Box<RawValue>>,
-    #[serde(default, deserialize_with = "lenient")]
-    b64info: String,
-    #[serde(default, deserialize_with = "any")]
-    data: Option<Box<RawValue>>,
-    #[serde(default, deserialize_with = "lenient")]
-    b64data: String,
-    recover_since: Option<Position>,
-    #[serde(rename = "override", default, deserialize_with = "lenient")]
-    overrides: Override,
+    recover_since: Option<params::Position>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,22 +88,12 @@ struct RefreshRequest {
 /// Lets sessions enter a room.
 pub(super) fn subscribe(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<Empty, Fault> {
     let request: SubscribeRequest = read(params)?;
-    required("channel", &request.channel)?;
+    call.check_room(&request.channel).map_err(Fault::BadRequest)?;
     let target = target(&request.user, &request.client, &request.session)?;
-    let on = |flag: Option<Flag>| flag.map(|flag| flag.value);
-    let has_data = request.data.is_some() || !request.b64data.is_empty();
-    let data = has_data.then(|| message::of(call.means, request.data.as_deref(), &request.b64data));
-    let options = SubscribeOptions {
-        info: message::info(request.info, &request.b64info)?,
-        data: data.transpose()?,
-        expires: expires(request.expire_at)?,
-        since: request.recover_since.map(Into::into),
-        presence: on(request.overrides.presence),
-        join_leave: on(request.overrides.join_leave),
-        positioned: on(request.overrides.force_positioning),
-        recoverable: on(request.overrides.force_recovery),
-    };
-    let count = call.means.gateway.subscribe(&target, &request.channel, &options);
+    // Without an epoch nobody knows in which stream the offset lies: then the session begins with what comes.
+    let since = request.recover_since.as_ref().map(|position| (position.offset, position.epoch()));
+    let since = since.and_then(|(offset, epoch)| Some(Position { offset, epoch: epoch.ok()?? }));
+    let count = call.means.gateway.subscribe(&target, &request.channel, since);
     record(call, caller, (&target, Some(&request.channel)), &format!("subscribe {count} sessions"));
     Ok(Empty {})
 }
@@ -140,7 +101,7 @@ pub(super) fn subscribe(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Resu
 /// Lets sessions leave a room.
 pub(super) fn unsubscribe(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<Empty, Fault> {
     let request: UnsubscribeRequest = read(params)?;
-    required("channel", &request.channel)?;
+    call.check_room(&request.channel).map_err(Fault::BadRequest)?;
     let target = target(&request.user, &request.client, &request.session)?;
     let count = call.means.gateway.unsubscribe(&target, &request.channel);
     record(call, caller, (&target, Some(&request.channel)), &format!("unsubscribe {count} sessions"));
@@ -154,7 +115,7 @@ pub(super) fn disconnect(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Res
     target.except = request.whitelist;
     let (code, reason) = farewell(request.disconnect)?;
     let count = call.means.gateway.disconnect(&target, code, &reason);
-    record(call, caller, (&target, None), &format!("disconnect {count} sessions with {code} {reason}"));
+    record(call, caller, (&target, None), &format!("disconnect {count} sessions: {reason}"));
     Ok(Empty {})
 }
 
@@ -162,7 +123,9 @@ pub(super) fn disconnect(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Res
 pub(super) fn refresh(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<Empty, Fault> {
     let request: RefreshRequest = read(params)?;
     let target = target(&request.user, &request.client, &request.session)?;
-    let count = call.means.gateway.refresh(&target, expires(request.expire_at)?, request.expired);
+    let at = expires(request.expire_at)?;
+    let at = if request.expired { Some(clock::wall().as_secs()) } else { at };
+    let count = call.means.gateway.refresh(&target, at);
     let how = if request.expired { "as expired".to_owned() } else { format!("until {}", request.expire_at) };
     record(call, caller, (&target, None), &format!("refresh {count} sessions {how}"));
     Ok(Empty {})
@@ -185,25 +148,21 @@ fn expires(unix: i64) -> Result<Option<u64>, Fault> {
     Ok(Some(seconds).filter(|seconds| *seconds > 0))
 }
 
-/// The code and the reason with which sessions end.
-fn farewell(wish: Option<Disconnect>) -> Result<(u16, String), Fault> {
-    let (code, reason) = DISCONNECT;
+/// The code and the reason with which sessions end; without a code each dialect has its own.
+fn farewell(wish: Option<Disconnect>) -> Result<(Option<u16>, String), Fault> {
     let wish = wish.unwrap_or_default();
+    let reason = if wish.reason.is_empty() { REASON.to_owned() } else { wish.reason };
+    if reason.len() > REASON_MAX {
+        return Err(Fault::BadRequest(format!("disconnect.reason is longer than {REASON_MAX} bytes")));
+    }
     if wish.code == 0 {
-        return Ok((code, if wish.reason.is_empty() { reason.to_owned() } else { shortened(wish.reason)? }));
+        return Ok((None, reason));
     }
     let code = u16::try_from(wish.code).ok().filter(|_| CODES.contains(&wish.code)).ok_or_else(|| {
         let (least, most) = (CODES.start(), CODES.end());
         Fault::BadRequest(format!("disconnect.code is {}; it should be {least} to {most}", wish.code))
     })?;
-    Ok((code, shortened(wish.reason)?))
-}
-
-fn shortened(reason: String) -> Result<String, Fault> {
-    if reason.len() <= REASON_MAX {
-        return Ok(reason);
-    }
-    Err(Fault::BadRequest(format!("disconnect.reason is longer than {REASON_MAX} bytes")))
+    Ok((Some(code), reason))
 }
 
 fn record(call: &Call<'_>, caller: &Caller, (target, room): (&Target, Option<&str>), what: &str) {
@@ -230,10 +189,10 @@ mod tests {
     #[test]
     fn a_farewell_fits_into_a_close_frame() {
         let wish = |code, reason: &str| farewell(Some(Disconnect { code, reason: reason.to_owned() }));
-        assert_eq!(farewell(None), Ok((3503, "force disconnect".to_owned())));
-        assert_eq!(wish(0, ""), Ok((3503, "force disconnect".to_owned())));
-        assert_eq!(wish(0, "out"), Ok((3503, "out".to_owned())));
-        assert_eq!(wish(4000, "out"), Ok((4000, "out".to_owned())));
+        assert_eq!(farewell(None), Ok((None, "force disconnect".to_owned())));
+        assert_eq!(wish(0, ""), farewell(None));
+        assert_eq!(wish(0, "out"), Ok((None, "out".to_owned())));
+        assert_eq!(wish(4000, "out"), Ok((Some(4000), "out".to_owned())));
         for code in [1, 1000, 2999, 5000, 65536 + 4000, u32::MAX] {
             assert!(wish(code, "").unwrap_err().message().contains("3000 to 4999"), "{code}");
         }

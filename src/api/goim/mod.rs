@@ -9,6 +9,8 @@ mod push;
 mod query;
 mod reply;
 
+pub use push::PUSHES_MAX;
+
 use hyper::Method;
 use hyper::body::Incoming;
 

@@ -91,7 +91,7 @@ pub(super) fn instances(call: &Call<'_>) -> Result<Answer, Fault> {
     let addresses: Vec<String> = call.means.status.public().iter().map(ToString::to_string).collect();
     let metadata = BTreeMap::from([
         ("addrs", addresses.join(",")),
-        ("conn_count", online.connections.to_string()),
+        ("conn_count", online.sessions.to_string()),
         ("ip_count", online.addresses.to_string()),
         ("offline", (!call.means.status.is_ready()).to_string()),
         ("weight", "10".to_owned()),

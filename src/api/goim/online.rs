@@ -62,7 +62,7 @@ pub(super) fn room(call: &Call<'_>, query: &Query) -> Result<Answer, Fault> {
 /// How many there are at all.
 pub(super) fn total(call: &Call<'_>) -> Result<Answer, Fault> {
     let online = call.means.gateway.online();
-    reply::done(Some(Total { ip_count: online.addresses, conn_count: online.connections }))
+    reply::done(Some(Total { ip_count: online.addresses, conn_count: online.sessions }))
 }
 
 #[cfg(test)]

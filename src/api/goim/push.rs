@@ -1,5 +1,7 @@
 //! `/goim/push/{keys,mids,room,all}`: the body is the message, byte for byte.
 
+use std::sync::Arc;
+
 use hyper::body::Incoming;
 
 use crate::api::access::Caller;
@@ -10,6 +12,10 @@ use crate::api::goim::reply::Fault;
 use crate::api::message;
 use crate::api::reply::Answer;
 use crate::gateway::Outgoing;
+use crate::tasks::OnExit;
+
+/// The most pushes to everybody at the same time.
+pub const PUSHES_MAX: usize = 16;
 
 /// To the sessions with these keys. Keys that nobody has are passed over, as in the original.
 pub(super) async fn keys(
@@ -68,18 +74,15 @@ pub(super) async fn room(
 ) -> Result<Answer, Fault> {
     let operation = query.required("operation")?;
     let room = room_name(&query.text("type")?, &query.text("room")?);
+    call.check_room(&room).map_err(Fault::Request)?;
     let outgoing = outgoing(call, operation, body).await?;
-    let bytes = outgoing.payload.json().len();
+    let bytes = outgoing.payload.bytes().len();
     let published = call.means.gateway.publish(&room, outgoing).await?;
-    let message = match published.offset {
-        0 => call.means.gateway.fresh_request_id(),
-        offset => format!("{}:{offset}", published.epoch),
-    };
-    call.published(&caller.name, &room, &message, bytes);
+    call.published(&caller.name, &room, published.id, bytes);
     reply::done::<()>(None)
 }
 
-/// To everybody, so many a second; 0 is as fast as it goes.
+/// To everybody, so many a second; 0 is as fast as it goes. It goes on after the answer, as in the original.
 pub(super) async fn all(
     call: &Call<'_>,
     caller: &Caller,
@@ -88,12 +91,26 @@ pub(super) async fn all(
 ) -> Result<Answer, Fault> {
     let operation = query.required("operation")?;
     let speed = query.number::<i32>("speed")?;
-    let speed = u32::try_from(speed)
+    let speed = usize::try_from(speed)
         .map_err(|_| Fault::Query(format!("speed is {speed}; it should be sessions a second, or 0")))?;
     let outgoing = outgoing(call, operation, body).await?;
+    let Ok(place) = Arc::clone(&call.means.pushes).try_acquire_owned() else {
+        let why = format!("{PUSHES_MAX} pushes to everybody are under way already: try again later");
+        return Err(Fault::Server(why));
+    };
     let message = call.means.gateway.fresh_request_id();
-    call.means.gateway.send_to_all(outgoing, speed);
     call.sent((None, None), &message, &described(caller, operation, &format!("all, {speed} a second")));
+    let (gateway, tasks) = (call.means.gateway.clone(), call.means.tasks.clone());
+    call.means.tasks.spawn("push to all", OnExit::Ignore, async move {
+        let _place = place;
+        let speed = Some(speed).filter(|speed| *speed > 0);
+        tokio::select! {
+            sent = gateway.send_to_all(&outgoing, speed) => tracing::debug!(message, sent, "pushed to everybody"),
+            () = tasks.stopping() => {
+                tracing::warn!(message, "a push to everybody did not reach all of them: the daemon stops");
+            }
+        }
+    });
     reply::done::<()>(None)
 }
 

@@ -11,7 +11,7 @@ use crate::api::call::Outcome;
 use crate::api::message;
 use crate::api::reply;
 use crate::api::reply::Answer;
-use crate::gateway::PublishError;
+use crate::gateway::RoomError;
 use crate::keys::KeyError;
 
 /// Why a request was not done.
@@ -85,12 +85,9 @@ impl From<message::Error> for Fault {
     }
 }
 
-impl From<PublishError> for Fault {
-    fn from(error: PublishError) -> Self {
-        match error {
-            PublishError::BadRoom(_) => Self::Request(error.to_string()),
-            PublishError::Busy | PublishError::Store(_) => Self::Server(error.to_string()),
-        }
+impl From<RoomError> for Fault {
+    fn from(error: RoomError) -> Self {
+        Self::Server(error.to_string())
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::Secret;
 use crate::gateway::CloseReason;
 use crate::gateway::session::Identity;
 use crate::gateway::session::Refusal;
+use crate::wire::payload::Payload;
 
 /// Checks signed tokens.
 pub(super) struct Verifier {
@@ -77,7 +78,12 @@ impl Verifier {
         rooms.extend(claims.subs.into_keys());
         rooms.sort_unstable();
         rooms.dedup();
-        Ok(Identity { user: claims.sub.into(), rooms, expires: claims.exp, info: claims.info })
+        Ok(Identity {
+            user: claims.sub.into(),
+            rooms,
+            expires: claims.exp,
+            info: claims.info.as_deref().map(Payload::from_json),
+        })
     }
 }
 
@@ -145,7 +151,7 @@ mod tests {
         assert_eq!(&*identity.user, "u1");
         assert_eq!(identity.rooms, ["a", "b"]);
         assert_eq!(identity.expires, Some(1060));
-        assert_eq!(identity.info.unwrap().get(), r#"{"name":"U"}"#);
+        assert_eq!(identity.info.unwrap().json(), r#"{"name":"U"}"#);
     }
 
     #[test]

@@ -1,40 +1,49 @@
 //! A session that speaks the Centrifuge protocol.
 
-use bytes::Bytes;
-
 use crate::gateway::CloseReason;
+use crate::gateway::form::frame;
 use crate::gateway::rules::Denied;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
+use crate::gateway::session::Entrance;
 use crate::gateway::session::Identity;
 use crate::gateway::session::LoggingIn;
-use crate::gateway::session::Publishing;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
 use crate::gateway::session::World;
 use crate::gateway::session::ttl;
+use crate::gateway::step::Connected;
+use crate::gateway::step::Greeting;
+use crate::gateway::step::Question;
+use crate::gateway::step::Welcome;
+use crate::gateway::stream::Position;
+use crate::gateway::stream::Query;
+use crate::ids::Epoch;
 use crate::ids::SessionId;
 use crate::wire::centrifuge as wire;
 use crate::wire::centrifuge::Command;
-use crate::wire::centrifuge::ConnectResult;
+use crate::wire::centrifuge::Encoding;
 use crate::wire::centrifuge::Error;
 use crate::wire::centrifuge::Method;
-use crate::wire::payload::Payload;
-use crate::wire::websocket;
+use crate::wire::centrifuge::Reply;
 
 /// How much may come while the token is checked: the frames of nobody yet must not fill the memory.
 const BACKLOG_BYTES: usize = 64 * 1024;
 
+/// The most messages of one answer about history.
+const PAGE_MAX: usize = 1000;
+
 /// Reads a frame and carries out its commands.
-pub(super) fn receive(session: &mut Session, text: &str, world: &World<'_>, effects: &mut Vec<Effect>) {
+pub(super) fn receive(session: &mut Session, bytes: &[u8], world: &World<'_>, effects: &mut Vec<Effect>) {
     if let State::LoggingIn(waiting) = &mut session.state {
-        waiting.bytes += text.len();
+        waiting.bytes += bytes.len();
         if waiting.bytes > BACKLOG_BYTES {
             effects.push(bad_request(format!("more than {BACKLOG_BYTES} bytes before the login is done")));
             return;
         }
     }
-    match wire::commands(text) {
+    let Some(encoding) = session.form.encoding() else { return };
+    match encoding.commands(bytes) {
         Ok(commands) => {
             for one in commands {
                 command(session, one, world, effects);
@@ -49,7 +58,9 @@ pub(super) fn command(session: &mut Session, command: Command, world: &World<'_>
     match &mut session.state {
         State::New => match command.method {
             Method::Connect(connect) => {
-                let waiting = LoggingIn { login: command.id, ..LoggingIn::default() };
+                let left = connect.subs.into_iter().filter(|(_, left)| left.recover);
+                let left = left.map(|(room, left)| (room, position(&left.epoch, left.offset))).collect();
+                let waiting = LoggingIn { login: command.id, left, ..LoggingIn::default() };
                 session.state = State::LoggingIn(Box::new(waiting));
                 let token = Some(connect.token).filter(|token| !token.is_empty());
                 effects.push(Effect::Login(Credentials { token, rooms: Vec::new() }));
@@ -57,94 +68,165 @@ pub(super) fn command(session: &mut Session, command: Command, world: &World<'_>
             _ => effects.push(bad_request("the first command must be connect".into())),
         },
         State::LoggingIn(waiting) => waiting.backlog.push(command),
-        State::Ready(_) => ready(session, command, world, effects),
+        State::Ready(_) => {
+            if let Some(encoding) = session.form.encoding() {
+                Ready { session, encoding, world, effects }.carry_out(command);
+            }
+        }
     }
 }
 
 /// The answer to a login, which must come before any message.
-pub(super) fn greeting(session: &Session, number: u32, identity: &Identity, world: &World<'_>) -> Bytes {
-    let result = ConnectResult {
-        client: session.id.as_str(),
+pub(super) fn greeting(command: u32, identity: &Identity, world: &World<'_>) -> Greeting {
+    Greeting::Connected(Box::new(Connected {
+        command,
         ttl: ttl(identity, world),
         ping: world.ping_seconds,
-        node: world.node,
-        rooms: &identity.rooms,
-    };
-    frame(&wire::connected(number, &result))
+        node: world.node.to_owned(),
+    }))
 }
 
 /// The answer to an expired token: the client gets a new one and comes back.
-pub(super) fn token_expired(number: u32) -> Effect {
-    failed(number, Error::TokenExpired, "")
+pub(super) fn token_expired(encoding: Encoding, command: u32) -> Effect {
+    send(encoding, command, &Reply::Error(Error::TokenExpired.into()))
 }
 
 /// The answer to a renewed token.
-pub(super) fn refreshed(number: u32, id: &SessionId, ttl: Option<u32>) -> Effect {
-    Effect::Send(frame(&wire::refreshed(number, id.as_str(), ttl)))
+pub(super) fn refreshed(encoding: Encoding, command: u32, id: &SessionId, ttl: Option<u32>) -> Effect {
+    let version = env!("CARGO_PKG_VERSION");
+    send(encoding, command, &Reply::Refresh { client: id.as_str(), version, ttl })
 }
 
-fn ready(session: &mut Session, command: Command, world: &World<'_>, effects: &mut Vec<Effect>) {
-    let Command { id, method } = command;
-    match method {
-        Method::Connect(_) => effects.push(bad_request("connect a second time".into())),
-        Method::Subscribe(subscribe) => join(session, id, subscribe.channel, world, effects),
-        Method::Unsubscribe { channel } => {
-            if session.rooms.contains(&channel) {
-                session.rooms.retain(|room| *room != channel);
-                effects.push(Effect::Leave { room: channel });
+/// A session that is logged in, and what its next command comes to.
+struct Ready<'a, 'w> {
+    session: &'a mut Session,
+    encoding: Encoding,
+    world: &'a World<'w>,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Ready<'_, '_> {
+    fn carry_out(&mut self, command: Command) {
+        let Command { id, method } = command;
+        match method {
+            Method::Connect(_) => self.effects.push(bad_request("connect a second time".into())),
+            Method::Subscribe(subscribe) => self.subscribe(id, *subscribe),
+            Method::Unsubscribe { channel } => self.unsubscribe(id, channel),
+            Method::Publish(publish) => self.publish(id, publish),
+            Method::History(history) => self.history(id, history),
+            Method::Presence { channel } => self.ask(id, channel, Question::Presence),
+            Method::PresenceStats { channel } => self.ask(id, channel, Question::PresenceStats),
+            Method::Refresh { token } => {
+                self.session.refreshing = Some(id);
+                self.effects.push(Effect::Refresh(Credentials { token: Some(token), rooms: Vec::new() }));
             }
-            effects.push(Effect::Send(frame(&wire::done(id, "unsubscribe"))));
+            Method::Ping => self.reply(id, &Reply::Ping),
+            Method::Pong => {}
+            Method::Rpc { method, .. } => {
+                self.fail(id, Error::MethodNotFound, &format!("no rpc method is called {method:?}"));
+            }
+            Method::Send { .. } => self.fail(id, Error::NotAvailable, "publish into a room, or call rpc"),
+            Method::SubRefresh { .. } => self.fail(id, Error::NotAvailable, "subscriptions do not expire"),
+            Method::Unknown => self.fail(id, Error::MethodNotFound, ""),
         }
-        Method::Publish(publish) => match world.rules.may_publish(&publish.channel, &session.standing()) {
-            Ok(()) => effects.push(Effect::Publish(Publishing {
-                room: publish.channel,
-                payload: Payload::from_json(&publish.data),
-                taken: Some(frame(&wire::done(id, "publish"))),
-                busy: Some(frame(&wire::failed(id, Error::TooManyRequests, "the room has a backlog"))),
-            })),
-            Err(denied) => refuse(id, &denied, effects),
-        },
-        Method::Refresh { token } => {
-            session.refreshing = Some(id);
-            effects.push(Effect::Refresh(Credentials { token: Some(token), rooms: Vec::new() }));
+    }
+
+    fn subscribe(&mut self, id: u32, subscribe: wire::Subscribe) {
+        let room = subscribe.channel;
+        if let Some(beyond) = subscribe.beyond {
+            self.fail(id, Error::NotAvailable, beyond);
+            return;
         }
-        Method::Ping => effects.push(Effect::Send(frame(&wire::done(id, "ping")))),
-        Method::Pong => {}
-        Method::Unavailable(method) => effects.push(failed(id, Error::NotAvailable, method)),
-        Method::Unknown => effects.push(failed(id, Error::MethodNotFound, "")),
+        if let Err(denied) = self.world.rules.may_join(&room, &self.session.standing()) {
+            self.refuse(id, &denied);
+            return;
+        }
+        // A room that the login joined may be subscribed to as well: its messages then reach that subscription.
+        if !self.session.rooms.contains(&room) {
+            self.session.rooms.push(room.clone());
+        }
+        let entrance = Entrance {
+            room,
+            since: position(&subscribe.epoch, subscribe.offset),
+            recovers: subscribe.recover,
+            join_leave: subscribe.join_leave,
+        };
+        self.effects.push(Effect::Join { entrance, welcome: Welcome::Subscribed(id) });
+    }
+
+    fn unsubscribe(&mut self, id: u32, room: String) {
+        if self.session.rooms.contains(&room) {
+            self.session.rooms.retain(|joined| *joined != room);
+            self.effects.push(Effect::Leave { room, notice: None });
+        }
+        self.reply(id, &Reply::Unsubscribe);
+    }
+
+    fn publish(&mut self, id: u32, publish: wire::Publish) {
+        let Some(payload) = publish.data else {
+            self.fail(id, Error::BadRequest, "publish needs data");
+            return;
+        };
+        if let Some(beyond) = publish.beyond {
+            self.fail(id, Error::NotAvailable, beyond);
+            return;
+        }
+        let room = publish.channel;
+        match self.world.rules.may_publish(&room, &self.session.standing()) {
+            Ok(()) => self.effects.push(Effect::Publish { room, payload, command: Some(id) }),
+            Err(denied) => self.refuse(id, &denied),
+        }
+    }
+
+    fn history(&mut self, id: u32, history: wire::History) {
+        let limit = match usize::try_from(history.limit) {
+            Ok(limit) => limit.min(PAGE_MAX),
+            // A negative limit asks for as much as there may be.
+            Err(_) => PAGE_MAX,
+        };
+        let (since, epoch) = match history.since {
+            None => (None, None),
+            Some(since) => (Some(since.offset), Epoch::parse(&since.epoch)),
+        };
+        let query = Query { limit, since, reverse: history.reverse };
+        self.ask(id, history.channel, Question::History { query, epoch });
+    }
+
+    fn ask(&mut self, id: u32, room: String, question: Question) {
+        match self.world.rules.may_ask(&room, &self.session.standing()) {
+            Ok(()) => self.effects.push(Effect::Ask { room, question, command: id }),
+            Err(denied) => self.refuse(id, &denied),
+        }
+    }
+
+    fn refuse(&mut self, id: u32, denied: &Denied) {
+        let error = match denied {
+            Denied::BadName(_) => Error::BadRequest,
+            Denied::Forbidden(_) => Error::PermissionDenied,
+            Denied::TooManyRooms { .. } => Error::LimitExceeded,
+        };
+        self.fail(id, error, &denied.to_string());
+        self.effects.push(Effect::Refused(denied.to_string()));
+    }
+
+    fn fail(&mut self, id: u32, error: Error, detail: &str) {
+        self.reply(id, &Reply::Error(error.because(detail)));
+    }
+
+    fn reply(&mut self, id: u32, reply: &Reply<'_>) {
+        self.effects.push(send(self.encoding, id, reply));
     }
 }
 
-fn join(session: &mut Session, id: u32, room: String, world: &World<'_>, effects: &mut Vec<Effect>) {
-    if let Err(denied) = world.rules.may_join(&room, &session.standing()) {
-        refuse(id, &denied, effects);
-        return;
-    }
-    // A room that the login joined may be subscribed to as well: its messages then reach that subscription.
-    if !session.rooms.contains(&room) {
-        session.rooms.push(room.clone());
-    }
-    effects.push(Effect::Join { room, answer: frame(&wire::done(id, "subscribe")) });
+fn send(encoding: Encoding, id: u32, reply: &Reply<'_>) -> Effect {
+    Effect::Send(frame(encoding, &encoding.reply(id, reply)))
 }
 
-fn refuse(id: u32, denied: &Denied, effects: &mut Vec<Effect>) {
-    let error = match denied {
-        Denied::BadName(_) => Error::BadRequest,
-        Denied::Forbidden(_) => Error::PermissionDenied,
-        Denied::TooManyRooms { .. } => Error::LimitExceeded,
-    };
-    effects.push(failed(id, error, &denied.to_string()));
-    effects.push(Effect::Refused(denied.to_string()));
-}
-
-fn failed(id: u32, error: Error, detail: &str) -> Effect {
-    Effect::Send(frame(&wire::failed(id, error, detail)))
+/// A place in a stream as a client names it; none when it is not one of ours.
+fn position(epoch: &str, offset: u64) -> Option<Position> {
+    Epoch::parse(epoch).map(|epoch| Position { offset, epoch })
 }
 
 fn bad_request(why: String) -> Effect {
     Effect::Close(CloseReason::BadRequest(why))
-}
-
-fn frame(reply: &str) -> Bytes {
-    websocket::text(reply.as_bytes())
 }

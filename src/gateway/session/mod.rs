@@ -1,22 +1,30 @@
 //! One session as a state machine: what a client's frames ask for, and what is to be done. No I/O, no clock.
 //!
-//! A session begins when its websocket is open and lives through three states: [`State::New`], where only a login
+//! A session begins when its connection is open and lives through three states: [`State::New`], where only a login
 //! is welcome; [`State::LoggingIn`], while the token is checked, where commands wait; [`State::Ready`]. Whatever
-//! it decides comes out as [`Effect`]s, in the order in which the connection must carry them out.
+//! it decides comes out as [`Effect`]s, in the order in which the connection must carry them out. What others ask of
+//! it comes in as an [`Order`].
 
 mod centrifuge;
+mod effect;
 mod openresty_push;
+
+pub(super) use effect::Effect;
+pub(super) use effect::Entrance;
 
 use std::mem;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde_json::value::RawValue;
-
 use crate::config::Dialect;
 use crate::gateway::CloseReason;
+use crate::gateway::form::Form;
+use crate::gateway::frame::Frame;
+use crate::gateway::order::Order;
 use crate::gateway::rules::Rules;
 use crate::gateway::rules::Standing;
+use crate::gateway::step::Greeting;
+use crate::gateway::step::Welcome;
+use crate::gateway::stream::Position;
 use crate::ids::SessionId;
 use crate::wire::centrifuge::Command;
 use crate::wire::payload::Payload;
@@ -40,7 +48,7 @@ pub(in crate::gateway) struct Identity {
     /// When the token expires, in Unix seconds.
     pub expires: Option<u64>,
     /// What the token says about the user, for receivers of the user's messages.
-    pub info: Option<Box<RawValue>>,
+    pub info: Option<Payload>,
 }
 
 /// Why credentials were not accepted.
@@ -52,64 +60,13 @@ pub(in crate::gateway) enum Refusal {
     Close(CloseReason),
 }
 
-/// What the connection must do for the session.
-#[derive(Debug)]
-pub(super) enum Effect {
-    /// Write a frame.
-    Send(Bytes),
-    /// Check credentials, then call [`Session::login`].
-    Login(Credentials),
-    /// The login succeeded: enter the rooms, then write the greeting, with no message in between lost.
-    Enter {
-        /// The rooms that the login grants.
-        rooms: Vec<String>,
-        /// The frame that must come before any message.
-        greeting: Option<Bytes>,
-    },
-    /// Enter a room; the answer must come before the room's first message.
-    Join {
-        /// The room.
-        room: String,
-        /// The answer.
-        answer: Bytes,
-    },
-    /// Leave a room.
-    Leave {
-        /// The room.
-        room: String,
-    },
-    /// Publish into a room; the answers tell the client how it went.
-    Publish(Publishing),
-    /// A renewed token is to be checked, then call [`Session::refreshed`].
-    Refresh(Credentials),
-    /// The renewed token counts from now on.
-    Renewed,
-    /// The rules say no: for the log, the client has its answer.
-    Refused(String),
-    /// End the session.
-    Close(CloseReason),
-}
-
-/// A message on its way into a room.
-#[derive(Debug)]
-pub(super) struct Publishing {
-    /// The room.
-    pub(super) room: String,
-    /// The message.
-    pub(super) payload: Payload,
-    /// The answer when it was taken.
-    pub(super) taken: Option<Bytes>,
-    /// The answer when the room has too much to do.
-    pub(super) busy: Option<Bytes>,
-}
-
 /// A frame from the client.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Input<'a> {
     /// A text frame.
     Text(&'a str),
     /// A binary frame.
-    Binary,
+    Binary(&'a [u8]),
 }
 
 /// What a session needs to know of the world.
@@ -141,6 +98,8 @@ enum State {
 struct LoggingIn {
     /// The number of the command to answer.
     login: u32,
+    /// Where the client left rooms that the login may grant.
+    left: Vec<(String, Option<Position>)>,
     /// What came since, and how long the frames were that brought it.
     backlog: Vec<Command>,
     bytes: usize,
@@ -150,7 +109,7 @@ struct LoggingIn {
 #[derive(Debug)]
 pub(super) struct Session {
     id: SessionId,
-    dialect: Dialect,
+    form: Form,
     state: State,
     rooms: Vec<String>,
     refreshing: Option<u32>,
@@ -158,8 +117,8 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that has just connected.
-    pub(super) fn new(id: SessionId, dialect: Dialect) -> Self {
-        Self { id, dialect, state: State::New, rooms: Vec::new(), refreshing: None }
+    pub(super) fn new(id: SessionId, form: Form) -> Self {
+        Self { id, form, state: State::New, rooms: Vec::new(), refreshing: None }
     }
 
     /// The session's id.
@@ -187,7 +146,7 @@ impl Session {
 
     /// The connection is open: a client that brought its token in the address logs in now.
     pub(super) fn start(&mut self, credentials: Credentials, effects: &mut Vec<Effect>) {
-        match self.dialect {
+        match self.form.dialect() {
             Dialect::Centrifuge => {}
             Dialect::OpenrestyPush => openresty_push::start(self, credentials, effects),
         }
@@ -195,13 +154,16 @@ impl Session {
 
     /// A frame came.
     pub(super) fn receive(&mut self, input: Input<'_>, world: &World<'_>, effects: &mut Vec<Effect>) {
-        match (self.dialect, input) {
-            (Dialect::Centrifuge, Input::Text(text)) => centrifuge::receive(self, text, world, effects),
-            (Dialect::OpenrestyPush, Input::Text(text)) => {
-                openresty_push::receive(self, text, world, effects);
-            }
-            (_, Input::Binary) => {
+        match (self.form, input) {
+            (Form::Json, Input::Text(text)) => centrifuge::receive(self, text.as_bytes(), world, effects),
+            (Form::Protobuf, Input::Binary(bytes)) => centrifuge::receive(self, bytes, world, effects),
+            (Form::Text, Input::Text(text)) => openresty_push::receive(self, text, world, effects),
+            (Form::Json | Form::Text, Input::Binary(_)) => {
                 let why = "a binary frame; this dialect speaks text".to_owned();
+                effects.push(Effect::Close(CloseReason::BadRequest(why)));
+            }
+            (Form::Protobuf, Input::Text(_)) => {
+                let why = "a text frame; Protobuf comes in binary frames".to_owned();
                 effects.push(Effect::Close(CloseReason::BadRequest(why)));
             }
         }
@@ -215,7 +177,7 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let State::LoggingIn(waiting) = mem::replace(&mut self.state, State::New) else { return };
-        let LoggingIn { login, backlog, .. } = *waiting;
+        let LoggingIn { login, left, backlog, .. } = *waiting;
         match outcome {
             Ok(identity) if identity.rooms.len() > world.rules.rooms_max() => {
                 let why = format!(
@@ -227,20 +189,21 @@ impl Session {
             }
             Ok(identity) => {
                 self.rooms.clone_from(&identity.rooms);
-                let greeting = match self.dialect {
-                    Dialect::Centrifuge => Some(centrifuge::greeting(self, login, &identity, world)),
-                    Dialect::OpenrestyPush => None,
+                let greeting = match self.form.dialect() {
+                    Dialect::Centrifuge => centrifuge::greeting(login, &identity, world),
+                    Dialect::OpenrestyPush => Greeting::None,
                 };
-                effects.push(Effect::Enter { rooms: identity.rooms.clone(), greeting });
+                let rooms = identity.rooms.iter().map(|room| entrance(room, &left)).collect();
+                effects.push(Effect::Enter { rooms, greeting });
                 self.state = State::Ready(Box::new(identity));
                 for command in backlog {
                     centrifuge::command(self, command, world, effects);
                 }
             }
             Err(Refusal::Close(reason)) => effects.push(Effect::Close(reason)),
-            Err(Refusal::Expired) => match self.dialect {
-                Dialect::Centrifuge => effects.push(centrifuge::token_expired(login)),
-                Dialect::OpenrestyPush => effects.push(Effect::Close(CloseReason::Expired)),
+            Err(Refusal::Expired) => match self.form.encoding() {
+                Some(encoding) => effects.push(centrifuge::token_expired(encoding, login)),
+                None => effects.push(Effect::Close(CloseReason::Expired)),
             },
         }
     }
@@ -255,19 +218,59 @@ impl Session {
         let (Some(number), State::Ready(identity)) = (self.refreshing.take(), &mut self.state) else {
             return;
         };
+        let Some(encoding) = self.form.encoding() else { return };
         match outcome {
             Ok(renewed) if renewed.user == identity.user => {
                 identity.expires = renewed.expires;
                 let ttl = ttl(&renewed, world);
-                effects.push(centrifuge::refreshed(number, &self.id, ttl));
+                effects.push(centrifuge::refreshed(encoding, number, &self.id, ttl));
                 effects.push(Effect::Renewed);
             }
             Ok(_) => {
                 let why = "the new token names another user".to_owned();
                 effects.push(Effect::Close(CloseReason::TokenInvalid(why)));
             }
-            Err(Refusal::Expired) => effects.push(centrifuge::token_expired(number)),
+            Err(Refusal::Expired) => effects.push(centrifuge::token_expired(encoding, number)),
             Err(Refusal::Close(reason)) => effects.push(Effect::Close(reason)),
+        }
+    }
+
+    /// Others ask something of the session. Before the login there is nothing that they could ask.
+    pub(super) fn order(&mut self, order: Order, world: &World<'_>, effects: &mut Vec<Effect>) {
+        let State::Ready(identity) = &mut self.state else { return };
+        match order {
+            Order::Subscribe { room, since } => {
+                if self.rooms.contains(&room) {
+                    return;
+                }
+                if self.rooms.len() >= world.rules.rooms_max() {
+                    effects.push(Effect::Refused(format!("{room:?}: limits.rooms_per_session is reached")));
+                    return;
+                }
+                self.rooms.push(room.clone());
+                let entrance = Entrance { recovers: since.is_some(), since, ..Entrance::of(room) };
+                effects.push(Effect::Join { entrance, welcome: Welcome::Told });
+            }
+            Order::Unsubscribe { room, code, reason } => {
+                if let Some(index) = self.rooms.iter().position(|joined| *joined == room) {
+                    self.rooms.swap_remove(index);
+                    let notice = self.form.unsubscribed(&room, code, &reason).map(Frame::control);
+                    effects.push(Effect::Leave { room, notice });
+                }
+            }
+            Order::Lapse { room } => {
+                self.rooms.retain(|joined| **joined != *room);
+                effects.push(Effect::Leave { room: room.to_string(), notice: None });
+            }
+            Order::Expire { at } => {
+                identity.expires = at;
+                effects.push(Effect::Renewed);
+            }
+            Order::Input(bytes) => match (self.form, std::str::from_utf8(&bytes)) {
+                (Form::Protobuf, _) => self.receive(Input::Binary(&bytes), world, effects),
+                (_, Ok(text)) => self.receive(Input::Text(text), world, effects),
+                (_, Err(_)) => effects.push(Effect::Close(CloseReason::NotUtf8)),
+            },
         }
     }
 
@@ -283,6 +286,13 @@ impl Session {
             }
         }
     }
+}
+
+/// Into a room that the login grants, from where the client left it.
+fn entrance(room: &str, left: &[(String, Option<Position>)]) -> Entrance {
+    let left = left.iter().find(|(name, _)| name == room);
+    let since = left.and_then(|(_, since)| *since);
+    Entrance { since, recovers: left.is_some(), ..Entrance::of(room.to_owned()) }
 }
 
 /// Seconds until an identity expires, at least one.

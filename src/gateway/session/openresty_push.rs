@@ -3,7 +3,6 @@
 use crate::gateway::CloseReason;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
-use crate::gateway::session::Publishing;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
 use crate::gateway::session::World;
@@ -27,7 +26,7 @@ pub(super) fn receive(session: &mut Session, text: &str, world: &World<'_>, effe
         Request::Echo => effects.push(Effect::Send(websocket::text(text.as_bytes()))),
         Request::Ignore => {}
         Request::Publish { room, payload } => match world.rules.may_publish(&room, &session.standing()) {
-            Ok(()) => effects.push(Effect::Publish(Publishing { room, payload, taken: None, busy: None })),
+            Ok(()) => effects.push(Effect::Publish { room, payload, command: None }),
             Err(denied) => effects.push(Effect::Refused(denied.to_string())),
         },
     }

@@ -4,7 +4,7 @@ use crate::config::Publish;
 use crate::config::Subscribe;
 use crate::ids::BootId;
 use crate::ids::SessionIds;
-use serde_json::Value;
+use bytes::Bytes;
 
 struct Client {
     session: Session,
@@ -12,12 +12,12 @@ struct Client {
 }
 
 impl Client {
-    fn new(dialect: Dialect) -> Self {
-        let open = Namespace { name: "open".into(), subscribe: Subscribe::Anyone, publish: Publish::Members };
-        let closed =
-            Namespace { name: String::new(), subscribe: Subscribe::Token, publish: Publish::Members };
+    fn new(form: Form) -> Self {
+        let rules =
+            |name, subscribe| Namespace { subscribe, publish: Publish::Members, ..Namespace::named(name) };
+        let (open, closed) = (rules("open", Subscribe::Anyone), rules("", Subscribe::Token));
         let id = SessionIds::new("n", BootId::new(1)).next(0);
-        Self { session: Session::new(id, dialect), rules: Rules::new(&[open, closed], 255, 4, false) }
+        Self { session: Session::new(id, form), rules: Rules::new(&[open, closed], 255, 4, false) }
     }
 
     /// Runs one step of the session and writes its effects down, one line each.
@@ -49,13 +49,26 @@ fn written(effect: &Effect) -> String {
         Effect::Send(frame) => format!("send {}", payload(frame)),
         Effect::Login(credentials) => format!("login {:?}", credentials.token),
         Effect::Enter { rooms, greeting } => {
-            let greeting = greeting.as_ref().map(payload).unwrap_or_default();
-            let id = serde_json::from_str::<Value>(&greeting).map(|reply| reply["id"].to_string());
-            format!("enter {rooms:?} greeting {}", id.unwrap_or_default())
+            let rooms: Vec<&str> = rooms.iter().map(|entrance| entrance.room.as_str()).collect();
+            let command = match greeting {
+                Greeting::Connected(connected) => connected.command.to_string(),
+                Greeting::None | Greeting::Frame(_) => String::new(),
+            };
+            format!("enter {rooms:?} greeting {command}")
         }
-        Effect::Join { room, answer } => format!("join {room} answer {}", payload(answer)),
-        Effect::Leave { room } => format!("leave {room}"),
-        Effect::Publish(publishing) => format!("publish {} {}", publishing.room, publishing.payload.json()),
+        Effect::Join { entrance, welcome } => {
+            let since = entrance.since.map(|since| format!(" since {}", since.offset)).unwrap_or_default();
+            format!("join {}{since} {welcome:?}", entrance.room)
+        }
+        Effect::Leave { room, notice } => {
+            let notice =
+                notice.as_ref().map(|notice| format!(" {}", payload(&notice.bytes))).unwrap_or_default();
+            format!("leave {room}{notice}")
+        }
+        Effect::Publish { room, payload, command } => {
+            format!("publish {room} {} {command:?}", payload.json())
+        }
+        Effect::Ask { room, question, command } => format!("ask {room} {question:?} {command}"),
         Effect::Refresh(credentials) => format!("refresh {:?}", credentials.token),
         Effect::Renewed => "renewed".to_owned(),
         Effect::Refused(why) => format!("refused {why}"),
@@ -65,17 +78,17 @@ fn written(effect: &Effect) -> String {
 
 #[test]
 fn commands_that_come_during_the_login_wait_for_it() {
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     let effects = client
         .send("{\"id\":1,\"connect\":{\"token\":\"t\"}}\n{\"id\":2,\"subscribe\":{\"channel\":\"open:1\"}}");
     assert_eq!(effects, ["login Some(\"t\")"]);
     let effects = client.login(Ok(identity("u", &["r1"])));
-    assert_eq!(effects, ["enter [\"r1\"] greeting 1", "join open:1 answer {\"id\":2,\"subscribe\":{}}"]);
+    assert_eq!(effects, ["enter [\"r1\"] greeting 1", "join open:1 Subscribed(2)"]);
 }
 
 #[test]
 fn what_comes_during_the_login_has_a_limit() {
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     client.send(r#"{"id":1,"connect":{"token":"t"}}"#);
     let long = format!(r#"{{"id":2,"publish":{{"channel":"r","data":"{}"}}}}"#, "x".repeat(40_000));
     assert_eq!(client.send(&long), [""; 0]);
@@ -84,7 +97,7 @@ fn what_comes_during_the_login_has_a_limit() {
 
 #[test]
 fn a_login_that_names_too_many_rooms_is_refused_with_the_limit() {
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     client.send(r#"{"id":1,"connect":{"token":"t"}}"#);
     assert_eq!(
         client.login(Ok(identity("u", &["1", "2", "3", "4", "5"]))),
@@ -94,11 +107,11 @@ fn a_login_that_names_too_many_rooms_is_refused_with_the_limit() {
 
 #[test]
 fn a_member_publishes_and_others_are_told_to_join() {
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     client.send(r#"{"id":1,"connect":{}}"#);
     client.login(Ok(identity("u", &["r1"])));
     let publish = |room: &str| format!(r#"{{"id":2,"publish":{{"channel":"{room}","data":{{"a":1}}}}}}"#);
-    assert_eq!(client.send(&publish("r1")), [r#"publish r1 {"a":1}"#]);
+    assert_eq!(client.send(&publish("r1")), [r#"publish r1 {"a":1} Some(2)"#]);
     let refused = client.send(&publish("r2"));
     assert!(refused[0].starts_with(r#"send {"id":2,"error":{"code":103,"#), "{refused:?}");
     assert_eq!(refused[1], "refused join the room \"r2\" first");
@@ -116,10 +129,10 @@ fn what_breaks_the_order_ends_the_session_with_the_reason() {
         ("nonsense", "line 1 is no JSON object: expected ident at line 1 column 2"),
     ];
     for (frame, why) in cases {
-        let effects = Client::new(Dialect::Centrifuge).send(frame);
+        let effects = Client::new(Form::Json).send(frame);
         assert_eq!(effects, [format!("close bad request: {why}")]);
     }
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     client.send(r#"{"id":1,"connect":{}}"#);
     client.login(Ok(identity("u", &[])));
     assert_eq!(client.send(r#"{"id":2,"connect":{}}"#), ["close bad request: connect a second time"]);
@@ -127,16 +140,18 @@ fn what_breaks_the_order_ends_the_session_with_the_reason() {
 
 #[test]
 fn unknown_commands_are_answered_and_disturb_nothing() {
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     client.send(r#"{"id":1,"connect":{}}"#);
     client.login(Ok(identity("u", &[])));
     let replies = client
-        .send("{\"id\":2,\"fly\":{}}\n{\"id\":3,\"history\":{\"channel\":\"r\"}}\n{\"id\":4,\"ping\":{}}");
+        .send("{\"id\":2,\"fly\":{}}\n{\"id\":3,\"history\":{\"channel\":\"r\"}}\n{\"id\":5,\"rpc\":{\"method\":\"x\"}}\n{\"id\":4,\"ping\":{}}");
     assert_eq!(
         replies,
         [
             r#"send {"id":2,"error":{"code":104,"message":"method not found"}}"#,
-            r#"send {"id":3,"error":{"code":108,"message":"not available: history"}}"#,
+            r#"send {"id":3,"error":{"code":103,"message":"permission denied: join the room \"r\" first"}}"#,
+            r#"refused join the room "r" first"#,
+            r#"send {"id":5,"error":{"code":104,"message":"method not found: no rpc method is called \"x\""}}"#,
             r#"send {"id":4,"ping":{}}"#,
         ]
     );
@@ -144,7 +159,7 @@ fn unknown_commands_are_answered_and_disturb_nothing() {
 
 #[test]
 fn an_expired_token_is_answered_so_that_the_client_renews_it() {
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     client.send(r#"{"id":1,"connect":{"token":"old"}}"#);
     assert_eq!(
         client.login(Err(Refusal::Expired)),
@@ -155,7 +170,7 @@ fn an_expired_token_is_answered_so_that_the_client_renews_it() {
 
 #[test]
 fn a_renewed_token_must_name_the_same_user() {
-    let mut client = Client::new(Dialect::Centrifuge);
+    let mut client = Client::new(Form::Json);
     client.send(r#"{"id":1,"connect":{"token":"t"}}"#);
     client.login(Ok(identity("u", &[])));
     assert_eq!(client.send(r#"{"id":2,"refresh":{"token":"t2"}}"#), ["refresh Some(\"t2\")"]);
@@ -168,22 +183,22 @@ fn a_renewed_token_must_name_the_same_user() {
 
 #[test]
 fn the_push_dialect_logs_in_from_the_address_and_echoes_heartbeats() {
-    let mut client = Client::new(Dialect::OpenrestyPush);
+    let mut client = Client::new(Form::Text);
     let credentials = Credentials { token: Some("t".into()), rooms: Vec::new() };
     let login = client.step(|session, _, effects| session.start(credentials, effects));
     assert_eq!(login, ["login Some(\"t\")"]);
     assert_eq!(client.login(Ok(identity("u", &["r1"]))), ["enter [\"r1\"] greeting "]);
     assert_eq!(client.send("ping"), ["send ping"]);
     assert_eq!(client.send("a longer text"), [""; 0]);
-    assert_eq!(client.send(r#"{"cid":"r1","d":"aGk="}"#), ["publish r1 \"hi\""]);
+    assert_eq!(client.send(r#"{"cid":"r1","d":"aGk="}"#), ["publish r1 \"hi\" None"]);
     assert_eq!(client.send(r#"{"cid":"r2","d":"aGk="}"#), ["refused join the room \"r2\" first"]);
 }
 
 #[test]
 fn the_push_dialect_ends_without_token_and_on_binary() {
-    let mut client = Client::new(Dialect::OpenrestyPush);
+    let mut client = Client::new(Form::Text);
     let start = client.step(|session, _, effects| session.start(Credentials::default(), effects));
     assert_eq!(start, ["close token missing"]);
-    let binary = client.step(|session, world, effects| session.receive(Input::Binary, world, effects));
+    let binary = client.step(|session, world, effects| session.receive(Input::Binary(&[1]), world, effects));
     assert_eq!(binary, ["close bad request: a binary frame; this dialect speaks text"]);
 }

@@ -1,0 +1,102 @@
+//! What is said in a room or to a user: the message itself, and who said it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ids::MessageId;
+use crate::ids::SessionId;
+use crate::wire::payload::Payload;
+
+/// Who a session is, for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// The user; empty when anonymous.
+    pub user: Arc<str>,
+    /// The session.
+    pub session: SessionId,
+    /// What the login says about the user.
+    pub info: Option<Payload>,
+}
+
+/// A message as it is handed to the gateway.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// What it says.
+    pub payload: Payload,
+    /// Who says it; none when a backend does.
+    pub publisher: Option<Arc<Card>>,
+    /// The publisher's own name for it: a second message with the same name is not published again, for five minutes.
+    pub idempotency_key: Option<String>,
+    /// The operation that goim clients see; 5 for the others, where nothing is said.
+    pub operation: Option<i32>,
+    /// Words beside the payload, for Centrifuge clients.
+    pub tags: BTreeMap<String, String>,
+    /// Not kept in the room's history.
+    pub skip_history: bool,
+    /// Of the waiting messages with the same key a slow reader gets the newest only, where the room's rules say so.
+    pub conflation_key: Option<Arc<str>>,
+    /// Not delivered when it is older than this.
+    pub ttl: Option<Duration>,
+}
+
+impl Outgoing {
+    /// A message that a backend says, without anything special.
+    #[must_use]
+    pub fn new(payload: Payload) -> Self {
+        Self {
+            payload,
+            publisher: None,
+            idempotency_key: None,
+            operation: None,
+            tags: BTreeMap::new(),
+            skip_history: false,
+            conflation_key: None,
+            ttl: None,
+        }
+    }
+}
+
+/// A message in a room's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Its place in the stream, from 1; 0 in a room that keeps no stream.
+    pub offset: u64,
+    /// Its id.
+    pub id: MessageId,
+    /// The publisher's own name for it.
+    pub idempotency_key: Option<Box<str>>,
+    /// What it says.
+    pub payload: Payload,
+    /// Who said it.
+    pub publisher: Option<Arc<Card>>,
+    /// The operation that goim clients see.
+    pub operation: Option<i32>,
+    /// Words beside the payload.
+    pub tags: BTreeMap<String, String>,
+    /// When it was published, in Unix milliseconds.
+    pub unix_ms: u64,
+    /// When it is no longer worth delivering, in Unix milliseconds.
+    pub expires_ms: Option<u64>,
+}
+
+/// What a publication takes beside its texts: the structure, its place in a ring, the allocations.
+const OVERHEAD: usize = 256;
+
+impl Publication {
+    /// The memory that it takes, about, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        OVERHEAD
+            + self.payload.bytes().len()
+            + tags
+            + self.idempotency_key.as_ref().map_or(0, |key| key.len())
+    }
+
+    /// True when it is too late to deliver it.
+    #[must_use]
+    pub fn is_expired(&self, unix_ms: u64) -> bool {
+        self.expires_ms.is_some_and(|expires| unix_ms >= expires)
+    }
+}

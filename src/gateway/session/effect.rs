@@ -1,0 +1,88 @@
+//! What a session decides, for the connection to carry out.
+
+use bytes::Bytes;
+
+use crate::gateway::CloseReason;
+use crate::gateway::frame::Frame;
+use crate::gateway::session::Credentials;
+use crate::gateway::step::Greeting;
+use crate::gateway::step::Question;
+use crate::gateway::step::Welcome;
+use crate::gateway::stream::Position;
+use crate::wire::payload::Payload;
+
+/// What the connection must do for the session.
+#[derive(Debug)]
+pub(in crate::gateway) enum Effect {
+    /// Write a frame.
+    Send(Bytes),
+    /// Check credentials, then call [`super::Session::login`].
+    Login(Credentials),
+    /// The login succeeded: enter the rooms, then write the greeting, with no message in between lost.
+    Enter {
+        /// The rooms that the login grants.
+        rooms: Vec<Entrance>,
+        /// What must come before any message.
+        greeting: Greeting,
+    },
+    /// Enter a room; the welcome must come before the room's first message.
+    Join {
+        /// The room, and what is known of it.
+        entrance: Entrance,
+        /// What the client is told.
+        welcome: Welcome,
+    },
+    /// Leave a room.
+    Leave {
+        /// The room.
+        room: String,
+        /// What the client is told behind the last message.
+        notice: Option<Frame>,
+    },
+    /// Publish into a room.
+    Publish {
+        /// The room.
+        room: String,
+        /// The message.
+        payload: Payload,
+        /// The command to answer, where the dialect has answers.
+        command: Option<u32>,
+    },
+    /// Ask something of a room, and answer the command with what it says.
+    Ask {
+        /// The room.
+        room: String,
+        /// The question.
+        question: Question,
+        /// The command.
+        command: u32,
+    },
+    /// A renewed token is to be checked, then call [`super::Session::refreshed`].
+    Refresh(Credentials),
+    /// The time when the login expires has changed.
+    Renewed,
+    /// The rules say no: for the log, the client has its answer.
+    Refused(String),
+    /// End the session.
+    Close(CloseReason),
+}
+
+/// A room on the way into it, and what the client knows of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::gateway) struct Entrance {
+    /// The room.
+    pub(in crate::gateway) room: String,
+    /// Where the client left the room's stream.
+    pub(in crate::gateway) since: Option<Position>,
+    /// True when it wants what it missed.
+    pub(in crate::gateway) recovers: bool,
+    /// True when it wants to hear who comes and goes.
+    pub(in crate::gateway) join_leave: bool,
+}
+
+impl Entrance {
+    /// Into a room of which nothing is known.
+    pub(in crate::gateway) fn of(room: String) -> Self {
+        Self { room, ..Self::default() }
+    }
+}

@@ -1,0 +1,197 @@
+//! What all sessions share, and what happens to rooms and sessions from wherever it is asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::metrics::counter::Counter;
+
+use crate::clock;
+use crate::gateway::CloseReason;
+use crate::gateway::Means;
+use crate::gateway::archive::Archive;
+use crate::gateway::budget::Budget;
+use crate::gateway::frame::Frame;
+use crate::gateway::heartbeat::Wheel;
+use crate::gateway::link::Sent;
+use crate::gateway::publication::Outgoing;
+use crate::gateway::pulse::Beat;
+use crate::gateway::receipt::Receipt;
+use crate::gateway::registry::Registry;
+use crate::gateway::rooms::Busy;
+use crate::gateway::rooms::Inside;
+use crate::gateway::rooms::Rooms;
+use crate::gateway::rooms::Unfinished;
+use crate::gateway::settings::Settings;
+use crate::gateway::step::Asker;
+use crate::gateway::step::Publishing;
+use crate::gateway::step::Step;
+use crate::gateway::worker::Worker;
+use crate::ids::Epochs;
+use crate::ids::MessageId;
+use crate::ids::MessageIds;
+use crate::ids::RequestIds;
+use crate::ids::SessionIds;
+use crate::metrics::ByReason;
+use crate::tasks::OnExit;
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) node: String,
+    pub(super) means: Means,
+    pub(super) settings: ArcSwap<Settings>,
+    pub(super) session_ids: SessionIds,
+    pub(super) message_ids: MessageIds,
+    pub(super) request_ids: RequestIds,
+    pub(super) epochs: Epochs,
+    pub(super) registry: Registry,
+    pub(super) rooms: Rooms,
+    pub(super) budget: Arc<Budget>,
+    pub(super) archive: Option<Archive>,
+    pub(super) wheel: Wheel,
+    pub(super) deliveries: Counter,
+    pub(super) lost: Lost,
+}
+
+/// Messages that sessions did not get, by reason.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// The session ended because it was slow.
+    pub(super) slow: Counter,
+    /// They made room for newer ones, and the client was told.
+    pub(super) gap: Counter,
+}
+
+impl Lost {
+    pub(super) fn new(metrics: &crate::metrics::Metrics) -> Self {
+        let of = |reason| metrics.undelivered.get_or_create(&ByReason { reason }).clone();
+        Self { slow: of("slow"), gap: of("gap") }
+    }
+}
+
+impl Shared {
+    /// Adds a step to a room and carries out what is to be done there; `makes` the room when it does not exist.
+    pub(super) fn submit(self: &Arc<Self>, room: &str, step: Step, makes: bool) -> Result<(), Busy> {
+        let work = |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(self, room, inside).work(steps);
+        if let Some(unfinished) = self.rooms.submit(room, step, makes, &work)? {
+            self.hand_over(unfinished);
+        }
+        Ok(())
+    }
+
+    /// Goes on with a busy room in a task of its own.
+    fn hand_over(self: &Arc<Self>, unfinished: Unfinished) {
+        let shared = Arc::clone(self);
+        self.means.tasks.spawn("room", OnExit::Ignore, async move {
+            let work =
+                |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(&shared, room, inside).work(steps);
+            let mut unfinished = Some(unfinished);
+            while let Some(more) = unfinished.take() {
+                unfinished = shared.rooms.resume(more, &work);
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Publishes into a room; nobody in it is no error.
+    pub(super) fn publish(
+        self: &Arc<Self>,
+        room: &str,
+        message: Outgoing,
+        receipt: Option<Arc<Receipt>>,
+        asker: Asker,
+    ) -> Result<MessageId, Busy> {
+        let (id, publishing) = self.publishing(message, receipt, asker);
+        // Where nothing is kept and nobody is there, there is nothing to do but to answer.
+        self.submit(room, Step::Publish(Box::new(publishing)), true)?;
+        self.means.metrics.publications.inc();
+        Ok(id)
+    }
+
+    /// A message as a room takes it.
+    pub(super) fn publishing(
+        &self,
+        message: Outgoing,
+        receipt: Option<Arc<Receipt>>,
+        asker: Asker,
+    ) -> (MessageId, Publishing) {
+        let unix_ms = u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX);
+        let id = self.message_ids.next(unix_ms);
+        (id, Publishing { message, id, at: clock::uptime(), unix_ms, receipt, asker })
+    }
+
+    /// A function that counts the delay of messages.
+    pub(super) fn observer(&self) -> impl FnMut(Duration, u32) {
+        |delay, messages| {
+            for _ in 0..messages {
+                self.means.metrics.send_delay.observe(delay.as_secs_f64());
+            }
+        }
+    }
+
+    /// Counts what became of frames.
+    pub(super) fn count(&self, sent: Sent) {
+        match sent {
+            Sent::Accepted { lost: 0 } | Sent::Closing => {}
+            Sent::Accepted { lost } => {
+                self.lost.gap.inc_by(lost as u64);
+            }
+            Sent::Overflow { lost } => {
+                self.lost.slow.inc_by(lost as u64);
+            }
+        }
+    }
+
+    /// Looks after heartbeats, old messages and memory; `turn` counts the calls.
+    pub(super) fn sweep(self: &Arc<Self>, now: Duration, turn: usize) {
+        for mut entry in self.wheel.take(now) {
+            let Some(link) = entry.link.upgrade() else { continue };
+            match entry.pulse.beat(now, &link.signs(), &entry.rhythm) {
+                Beat::WaitUntil(due) => self.wheel.put(entry, due),
+                Beat::Ping(due) => {
+                    link.send(&[Frame::control(link.form().ping())], now, &mut |_, _| {});
+                    self.wheel.put(entry, due);
+                }
+                Beat::LoginTimeout => link.close(CloseReason::LoginTimeout),
+                Beat::Dead => link.close(CloseReason::HeartbeatTimeout),
+                Beat::Expired => link.close(CloseReason::Expired),
+            }
+        }
+        for room in self.rooms.due(turn, now) {
+            // A room that has too much to do looks by itself.
+            self.submit(&room, Step::Trim, false).ok();
+        }
+        if self.budget.excess() > 0 {
+            self.make_room(turn);
+        }
+    }
+
+    /// Messages take too much memory: rooms forget older ones; when that is not enough, the slowest readers go.
+    fn make_room(self: &Arc<Self>, turn: usize) {
+        for shard in turn..turn.saturating_add(crate::gateway::rooms::SHARDS) {
+            for room in self.rooms.keeping(shard) {
+                if self.budget.excess() == 0 {
+                    return;
+                }
+                self.submit(&room, Step::Shed, false).ok();
+            }
+        }
+        let mut slowest: Vec<_> = self
+            .registry
+            .all()
+            .into_iter()
+            .map(|link| (link.waiting(), link))
+            .filter(|(waiting, _)| *waiting > 0)
+            .collect();
+        slowest.sort_unstable_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
+        let mut excess = self.budget.excess();
+        for (waiting, link) in slowest {
+            if excess == 0 {
+                return;
+            }
+            excess = excess.saturating_sub(waiting);
+            link.shed(waiting);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What can happen to a room, and who is told how it went.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::gateway::frame::Frame;
+use crate::gateway::link::Link;
+use crate::gateway::publication::Card;
+use crate::gateway::publication::Outgoing;
+use crate::gateway::publication::Publication;
+use crate::gateway::receipt::Receipt;
+use crate::gateway::stream::Position;
+use crate::gateway::stream::Query;
+use crate::ids::Epoch;
+use crate::ids::MessageId;
+use crate::wire::payload::Payload;
+
+/// Something that happens to a room.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A session joins.
+    Join(Box<Joining>),
+    /// A session leaves; the frame tells it, where it does not know.
+    Leave(Arc<Link>, Option<Frame>),
+    /// A message is published.
+    Publish(Box<Publishing>),
+    /// Somebody asks something.
+    Ask(Question, Asker),
+    /// Everybody leaves; the frames of this notice come before.
+    Dissolve(Option<Box<Publishing>>, Arc<str>),
+    /// What is too old is forgotten.
+    Trim,
+    /// Older messages are forgotten because memory is short.
+    Shed,
+}
+
+impl Step {
+    /// True when there can be too much of it: leaving always goes through.
+    pub(super) fn may_be_refused(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Publish(_) | Self::Ask(..))
+    }
+}
+
+/// A session on its way into a room.
+#[derive(Debug)]
+pub(super) struct Joining {
+    /// The session.
+    pub(super) link: Arc<Link>,
+    /// It was here before: it gets what it missed since.
+    pub(super) since: Option<Position>,
+    /// True when it asks to recover, whatever it knows.
+    pub(super) recovers: bool,
+    /// True when it wants to hear who comes and goes.
+    pub(super) join_leave: bool,
+    /// What a subscription token says about it.
+    pub(super) info: Option<Arc<Payload>>,
+    /// What else it enters.
+    pub(super) arrival: Arc<Arrival>,
+}
+
+/// A message on its way into a room.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    /// The message.
+    pub(super) message: Outgoing,
+    /// Its id.
+    pub(super) id: MessageId,
+    /// When it was published, on the gateway's clock.
+    pub(super) at: Duration,
+    /// The same in Unix milliseconds.
+    pub(super) unix_ms: u64,
+    /// Who wants to know what becomes of it.
+    pub(super) receipt: Option<Arc<Receipt>>,
+    /// Who is answered.
+    pub(super) asker: Asker,
+}
+
+/// What somebody wants to know of a room.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// What was said.
+    History {
+        /// The page.
+        query: Query,
+        /// The stream that the offset in it belongs to.
+        epoch: Option<Epoch>,
+    },
+    /// Who is here.
+    Presence,
+    /// How many are here.
+    PresenceStats,
+    /// Forget what was said.
+    Clear,
+}
+
+/// Who is answered.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// Nobody.
+    Nobody,
+    /// A client, to its command with this number.
+    Client(Arc<Link>, u32),
+    /// Somebody within the process.
+    Caller(oneshot::Sender<Result<Told, RoomError>>),
+}
+
+impl Asker {
+    /// Gives the answer.
+    pub(super) fn tell(self, told: Result<Told, RoomError>) {
+        match self {
+            Self::Nobody => {}
+            // Whoever does not wait any longer does without it.
+            Self::Caller(caller) => drop(caller.send(told)),
+            Self::Client(link, command) => {
+                if let Some(reply) = link.form().reply(command, told) {
+                    link.send(&[Frame::control(reply)], Duration::ZERO, &mut |_, _| {});
+                }
+            }
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The message was taken.
+    Published(Published),
+    /// What was said.
+    History(HistoryPage),
+    /// Who is here.
+    Presence(Vec<Present>),
+    /// How many are here.
+    PresenceStats {
+        /// Sessions.
+        clients: usize,
+        /// Users.
+        users: usize,
+    },
+    /// It is done.
+    Cleared,
+}
+
+/// A message was taken into a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The message's id.
+    pub id: MessageId,
+    /// Where the room's stream stands; none in a room that keeps nothing.
+    pub position: Option<Position>,
+    /// True when it had been published before.
+    pub duplicate: bool,
+}
+
+/// A page of what was said in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// The messages.
+    pub publications: Vec<Arc<Publication>>,
+    /// Where the stream stands.
+    pub position: Position,
+}
+
+/// Somebody in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// Who.
+    pub card: Arc<Card>,
+    /// What a subscription token says about it.
+    pub info: Option<Arc<Payload>>,
+}
+
+/// Why a room did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoomError {
+    /// Too much waits in it, or there are too many rooms.
+    #[error("the room has a backlog, or there are too many rooms: try again later")]
+    Busy,
+    /// It keeps no messages.
+    #[error("the namespace of the room keeps no history: set history_size")]
+    NoHistory,
+    /// It does not say who is in it.
+    #[error("the namespace of the room does not tell who is present: set presence")]
+    NoPresence,
+    /// The offset belongs to another stream, or was never reached.
+    #[error("the position is not one of this room's stream: start again without it")]
+    UnknownPosition,
+    /// The store did not keep it.
+    #[error("the message could not be kept: {0}")]
+    Store(String),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// What a session learns about a room that it has entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entered {
+    /// The room.
+    pub(super) room: Arc<str>,
+    /// Where its stream stands; none when it keeps nothing.
+    pub(super) position: Option<Position>,
+    /// How recovery went; none when none was asked for.
+    pub(super) recovered: Option<bool>,
+    /// What the session missed.
+    pub(super) missed: Vec<Arc<Publication>>,
+}
+
+/// A session that enters rooms: when the last one is entered, a frame goes out before any message.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    state: Mutex<Arriving>,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    remaining: usize,
+    entered: Vec<Entered>,
+    welcome: Option<Welcome>,
+}
+
+/// What a session is sent when it has arrived.
+#[derive(Debug)]
+pub(super) enum Welcome {
+    /// The answer to a login: messages were held back until now.
+    Greeting(Greeting),
+    /// The answer to a subscription, to the command with this number.
+    Subscribed(u32),
+    /// The client did not ask for it: it is told.
+    Told,
+    /// Nothing: the dialect does not tell.
+    Silence,
+}
+
+/// The answer to a login.
+#[derive(Debug)]
+pub(super) enum Greeting {
+    /// Nothing is said.
+    None,
+    /// This frame, whatever was entered.
+    Frame(Bytes),
+    /// A Centrifuge client learns of every room.
+    Connected(Box<Connected>),
+}
+
+/// What a Centrifuge client learns at its login, beside its rooms.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// The number of its command.
+    pub(super) command: u32,
+    /// Seconds until the login expires.
+    pub(super) ttl: Option<u32>,
+    /// Seconds between pings.
+    pub(super) ping: u32,
+    /// The node.
+    pub(super) node: String,
+}
+
+impl Arrival {
+    /// An arrival in `rooms` rooms at once, at least one.
+    pub(super) fn new(rooms: usize, welcome: Welcome) -> Arc<Self> {
+        let state = Arriving { remaining: rooms, entered: Vec::new(), welcome: Some(welcome) };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Notes that one room is entered; gives the welcome, and all rooms, when it was the last one.
+    pub(super) fn arrived(&self, entered: Entered) -> Option<(Welcome, Vec<Entered>)> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.entered.push(entered);
+        state.remaining = state.remaining.saturating_sub(1);
+        if state.remaining > 0 {
+            return None;
+        }
+        let welcome = state.welcome.take()?;
+        Some((welcome, std::mem::take(&mut state.entered)))
+    }
+}
