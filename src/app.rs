@@ -124,7 +124,7 @@ impl App {
         let Ground { boot, buffer, metrics, trail } = ground;
         let data_dir = DataDir::take(&config.data_dir)?;
         let groups = Groups::default();
-        let server = Server::bind(&config.listen, inherited)?;
+        let server = Server::bind(&config, inherited)?;
         let (intake, worker) = ingest::build(&config.ingest, config.listen.socket_mode, &trail, &metrics)?;
         let teller = Arc::clone(&trail);
         let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
@@ -141,6 +141,7 @@ impl App {
         status.listens(Addresses {
             public: server.public(),
             admin: server.admin(),
+            packets: server.packets(),
             ingest: intake.addresses().to_vec(),
         });
         let config = ArcSwap::from_pointee(config);

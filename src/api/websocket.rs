@@ -30,6 +30,8 @@ use crate::config::Dialect;
 use crate::config::Route;
 use crate::gateway::Arriving;
 use crate::gateway::Credentials;
+use crate::gateway::Transport;
+use crate::net::Peer;
 use crate::net::Slot;
 use crate::net::Stream;
 use crate::tasks;
@@ -70,6 +72,7 @@ pub(super) fn upgrade(
         stream,
         leftover,
         route,
+        transport: Transport::WebSocket,
         encoding,
         credentials,
         client: client.address,
@@ -94,6 +97,29 @@ pub(super) fn upgrade(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     answer
+}
+
+/// Gives a connection that speaks goim's packets without HTTP to the gateway.
+pub(super) fn welcome_packets(means: &Arc<Means>, peer: &Peer, slot: Option<Arc<Slot>>, stream: Stream) {
+    let worker = tasks::worker();
+    let client = match peer {
+        Peer::Unix { .. } => None,
+        Peer::Tcp(address) => Some(address.ip().to_canonical()),
+    };
+    let route = Route { path: String::new(), dialect: Dialect::Goim, auth: None, ping_interval: None };
+    means.gateway.welcome(Arriving {
+        stream,
+        leftover: Bytes::new(),
+        route,
+        transport: Transport::Bare,
+        encoding: Encoding::Json,
+        credentials: Credentials::default(),
+        client,
+        request_id: means.gateway.fresh_request_id(),
+        session_id: means.gateway.session_id(worker),
+        worker,
+        slot,
+    });
 }
 
 /// Why an upgrade is refused: the answer, and the words for the log.

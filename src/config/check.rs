@@ -107,20 +107,20 @@ fn data_dir(read: Reader<'_>) -> PathBuf {
 
 fn listen(read: Reader<'_>) -> Listen {
     Listen {
-        public: http_addresses(read, "listen.public"),
-        admin: http_addresses(read, "listen.admin"),
+        public: stream_addresses(read, "listen.public", "HTTP needs"),
+        admin: stream_addresses(read, "listen.admin", "HTTP needs"),
         socket_mode: socket_mode(read),
         trusted: trusted(read),
     }
 }
 
-/// The addresses of a list, which must be streams.
-fn http_addresses(read: Reader<'_>, key: &str) -> Vec<Address> {
+/// The addresses of a list, which must be streams because of what `needs` one.
+pub(super) fn stream_addresses(read: Reader<'_>, key: &str, needs: &str) -> Vec<Address> {
     let mut addresses = Vec::new();
     for (address, place) in read.addresses(key) {
         if matches!(address, Address::Unixgram(_) | Address::Udp(_)) {
             let remedy = address.to_string().replacen("unixgram:", "unix:", 1).replacen("udp:", "tcp:", 1);
-            let problem = format!("\"{address}\": HTTP needs a stream");
+            let problem = format!("\"{address}\": {needs} a stream");
             read.wrong_at(place, key, problem, format!("did you mean {remedy}?"));
         }
         addresses.push(address);
@@ -239,7 +239,7 @@ fn limits(read: Reader<'_>) -> Limits {
 /// No two listeners may have one address; with port 0 they have not.
 fn each_address_once(read: Reader<'_>) {
     let mut seen: Vec<(Address, Place, &str)> = Vec::new();
-    for key in ["listen.public", "listen.admin", "ingest.listen"] {
+    for key in ["listen.public", "listen.admin", "ingest.listen", "gateway.tcp"] {
         // A list that can not be read was reported when its section was.
         if !read.sound(&[key]) {
             continue;
@@ -295,7 +295,9 @@ fn no_line_comes_back(read: Reader<'_>, config: &Config) {
 }
 
 fn nothing_insecure_in_public(read: Reader<'_>, config: &Config) {
-    if let Some(address) = config.listen.public.iter().find(|address| !address.is_local()) {
+    if let Some(address) =
+        config.listen.public.iter().chain(&config.gateway.tcp).find(|address| !address.is_local())
+    {
         read.relation(
             &["auth.insecure", "listen.public"],
             !config.auth.insecure,

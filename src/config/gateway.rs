@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::auth;
+use super::check;
 use super::mistake::Place;
 use super::namespace;
 use super::read::Reader;
@@ -15,8 +16,13 @@ use crate::units::Bare;
 /// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
 pub const BUILT_IN_PATHS: &[&str] = &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/tail", "/api/"];
 
-const DIALECTS: &[(&str, Dialect)] =
-    &[("centrifuge", Dialect::Centrifuge), ("openresty-push", Dialect::OpenrestyPush)];
+const DIALECTS: &[(&str, Dialect)] = &[
+    ("centrifuge", Dialect::Centrifuge),
+    ("openresty-push", Dialect::OpenrestyPush),
+    ("goim", Dialect::Goim),
+    ("orim", Dialect::Orim),
+    ("golang-im", Dialect::GolangIm),
+];
 /// Less than this would be used up by a handful of rooms.
 const MEMORY_MIN: u64 = 1024 * 1024;
 
@@ -35,6 +41,7 @@ pub(super) fn gateway(read: Reader<'_>) -> Gateway {
     );
     Gateway {
         routes: routes(read, pong_timeout),
+        tcp: check::stream_addresses(read, "gateway.tcp", "goim's packets need"),
         namespaces: namespace::namespaces(read),
         memory: read.size("gateway.memory", MEMORY_MIN..=SIZE_MAX),
         login_timeout: read.duration("gateway.login_timeout", Bare::Seconds, "would leave no time to log in"),
@@ -55,7 +62,8 @@ fn routes(read: Reader<'_>, pong_timeout: Duration) -> Vec<Route> {
             None => table.wrong_at(place.clone(), "path", "a route needs a path", "write path = \"/ws\""),
         }
         if !table.has("dialect") {
-            let remedy = "write dialect = \"centrifuge\" or dialect = \"openresty-push\"";
+            let remedy =
+                "write dialect = \"centrifuge\", \"openresty-push\", \"goim\", \"orim\" or \"golang-im\"";
             table.wrong_at(place, "dialect", "a route needs a dialect", remedy);
         }
         let ping_interval =

@@ -125,6 +125,7 @@ pub(super) const KEYS: &[Key] = &[
     live("gateway", "ping_interval", Kind::Scalar),
     live("gateway", "pong_timeout", Kind::Scalar),
     live("gateway", "client_queue", Kind::Scalar),
+    restart("gateway", "tcp", Kind::List),
     live("gateway", "memory", Kind::Scalar),
     live("gateway", "allowed_origins", Kind::List),
     live("gateway", "route", Kind::Tables(ROUTE)),

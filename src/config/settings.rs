@@ -126,6 +126,8 @@ pub struct Ingest {
 pub struct Gateway {
     /// Where clients connect, with unique paths.
     pub routes: Vec<Route>,
+    /// Where clients connect that speak goim's packets over TCP, without HTTP.
+    pub tcp: Vec<Address>,
     /// The rules of rooms by prefix; there always is one with the empty name.
     pub namespaces: Vec<Namespace>,
     /// From the upgrade to a finished login.
@@ -162,6 +164,12 @@ pub enum Dialect {
     Centrifuge,
     /// Text frames after a login with `?token=`.
     OpenrestyPush,
+    /// goim's packets.
+    Goim,
+    /// The packets of openresty-im.
+    Orim,
+    /// The packets of golang-im.
+    GolangIm,
 }
 
 /// `[[gateway.namespace]]`: the rules of the rooms whose names begin with `name:`.

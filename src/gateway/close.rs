@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::Dialect;
+use crate::wire::goim;
+use crate::wire::orim;
 
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum CloseReason {
     NotUtf8,
     /// A frame broke the rules of its dialect.
     BadRequest(String),
+    /// A packet of goim or a relative is not what its length or header says.
+    BadPacket(goim::Fault),
     /// No login within the time allowed.
     LoginTimeout,
     /// The login brought no token.
@@ -82,6 +86,7 @@ impl CloseReason {
             Self::TooLong { .. } => "too_long",
             Self::NotUtf8 => "not_utf8",
             Self::BadRequest(_) => "bad_request",
+            Self::BadPacket(fault) => fault.name(),
             Self::LoginTimeout => "login_timeout",
             Self::TokenMissing => "token_missing",
             Self::TokenInvalid(_) => "token_invalid",
@@ -104,7 +109,7 @@ impl CloseReason {
     /// The close code that the client gets.
     ///
     /// Centrifuge: 3000 to 3499 tell the client to come back, 3500 and above to stay away. The push gateway has
-    /// four codes of its own; where they do not apply, the codes of RFC 6455 do.
+    /// four codes of its own; where they do not apply, the codes of RFC 6455 do, as for goim and its relatives.
     #[must_use]
     pub fn code(&self, dialect: Dialect) -> u16 {
         let (centrifuge, push) = match self {
@@ -114,6 +119,7 @@ impl CloseReason {
             Self::TooLong { .. } => (1009, 1009),
             Self::NotUtf8 => (1007, 1007),
             Self::BadRequest(_) => (3501, 1003),
+            Self::BadPacket(_) => (3501, 1002),
             Self::LoginTimeout => (3502, 4000),
             Self::TokenMissing => (3500, 4001),
             Self::TokenInvalid(_) | Self::Refused(_) => (3500, 4008),
@@ -132,6 +138,11 @@ impl CloseReason {
         match dialect {
             Dialect::Centrifuge => centrifuge,
             Dialect::OpenrestyPush => push,
+            Dialect::Goim | Dialect::Orim | Dialect::GolangIm => match push {
+                // The originals end a login that fails, or a silent client, with the code of a normal end.
+                4000..=4999 if !matches!(self, Self::Kicked { .. }) => 1000,
+                code => code,
+            },
         }
     }
 
@@ -145,6 +156,9 @@ impl CloseReason {
             (Self::NoUser, Dialect::OpenrestyPush) => "user info get error.".into(),
             (Self::LoginTimeout | Self::HeartbeatTimeout, Dialect::OpenrestyPush) => {
                 "connectted timeout".into()
+            }
+            (Self::TokenMissing | Self::TokenInvalid(_) | Self::Refused(_), Dialect::Orim) => {
+                orim::AUTH_ERROR.into()
             }
             // What is wrong with the business API is for the operator's log, not for clients.
             (Self::AuthUnavailable(_) | Self::AuthNonsense(_) | Self::NoUser, _) => {
@@ -165,6 +179,7 @@ impl CloseReason {
             Self::TooLong { limit } => format!("message longer than {limit} bytes").into(),
             Self::NotUtf8 => "text frame is not UTF-8".into(),
             Self::BadRequest(why) => format!("bad request: {why}").into(),
+            Self::BadPacket(fault) => format!("bad packet: {fault}").into(),
             Self::LoginTimeout => "no login in time".into(),
             Self::TokenMissing => "token missing".into(),
             Self::TokenInvalid(why) => format!("invalid token: {why}").into(),

@@ -134,7 +134,16 @@ pub struct Means {
     pub store: Option<Store>,
 }
 
-/// A client whose websocket is open.
+/// What carries the frames of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A websocket.
+    WebSocket,
+    /// A bare stream: frames follow each other.
+    Bare,
+}
+
+/// A client whose connection is open.
 #[derive(Debug)]
 pub struct Arriving {
     /// Its connection.
@@ -143,6 +152,8 @@ pub struct Arriving {
     pub leftover: Bytes,
     /// The route it came by.
     pub route: Route,
+    /// What carries its frames.
+    pub transport: Transport,
     /// How a Centrifuge client wants to be spoken to.
     pub encoding: Encoding,
     /// What it brought in its address.

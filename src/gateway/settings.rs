@@ -11,6 +11,11 @@ use crate::gateway::auth::Auth;
 use crate::gateway::pulse::Rhythm;
 use crate::gateway::rules::Rules;
 
+/// How long a client of goim and its relatives may be silent, as their servers have it: it sends the heartbeats.
+const GOIM_SILENCE: Duration = Duration::from_secs(480);
+const ORIM_SILENCE: Duration = Duration::from_secs(60);
+const GOLANG_IM_SILENCE: Duration = Duration::from_secs(120);
+
 /// The original push gateway gives a client up after 60 s of silence: 1.5 times this interval.
 const PUSH_INTERVAL: Duration = Duration::from_secs(40);
 
@@ -57,12 +62,16 @@ impl Settings {
         let usual = match route.dialect {
             Dialect::Centrifuge => self.interval,
             Dialect::OpenrestyPush => PUSH_INTERVAL,
+            Dialect::Goim => GOIM_SILENCE,
+            Dialect::Orim => ORIM_SILENCE,
+            Dialect::GolangIm => GOLANG_IM_SILENCE,
         };
         let interval = route.ping_interval.unwrap_or(usual);
         let patience = match route.dialect {
             Dialect::Centrifuge => self.patience.min(interval / 2),
-            Dialect::OpenrestyPush => interval / 2,
+            Dialect::OpenrestyPush | Dialect::Goim | Dialect::Orim | Dialect::GolangIm => interval / 2,
         };
-        Rhythm { interval, patience, login: self.login }
+        let pings = matches!(route.dialect, Dialect::Centrifuge | Dialect::OpenrestyPush);
+        Rhythm { interval, patience, login: self.login, pings }
     }
 }

@@ -406,7 +406,7 @@ impl<'a> Worker<'a> {
                 archive.page(self.room, query, in_memory, |query| newer(self, query))
             }
         };
-        Ok(HistoryPage { publications, position })
+        Ok(HistoryPage { room: Arc::clone(self.room), publications, position })
     }
 
     // === what comes later ===

@@ -9,6 +9,7 @@
 mod chaos;
 mod config;
 mod daemon;
+mod dialects;
 mod docs;
 mod gateway;
 mod ingest;

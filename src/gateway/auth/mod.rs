@@ -41,7 +41,8 @@ impl Auth {
     ) -> Result<Identity, Refusal> {
         let Some(token) = credentials.token else {
             return if self.insecure {
-                Ok(Identity { rooms: credentials.rooms, ..Identity::default() })
+                let user = credentials.user.unwrap_or_default().into();
+                Ok(Identity { user, rooms: credentials.rooms, ..Identity::default() })
             } else {
                 Err(Refusal::Close(CloseReason::TokenMissing))
             };

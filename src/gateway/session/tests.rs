@@ -71,6 +71,9 @@ fn written(effect: &Effect) -> String {
         Effect::Ask { room, question, command } => format!("ask {room} {question:?} {command}"),
         Effect::Refresh(credentials) => format!("refresh {:?}", credentials.token),
         Effect::Renewed => "renewed".to_owned(),
+        Effect::Accept(operations) => format!("accept {operations:?}"),
+        Effect::Count { room, heartbeat } => format!("count {room:?} {heartbeat:?}"),
+        Effect::Read { room, message, reply } => format!("read {room:?} {message} {reply:?}"),
         Effect::Refused(why) => format!("refused {why}"),
         Effect::Close(reason) => format!("close {}", reason.detail()),
     }
@@ -184,7 +187,7 @@ fn a_renewed_token_must_name_the_same_user() {
 #[test]
 fn the_push_dialect_logs_in_from_the_address_and_echoes_heartbeats() {
     let mut client = Client::new(Form::Text);
-    let credentials = Credentials { token: Some("t".into()), rooms: Vec::new() };
+    let credentials = Credentials { token: Some("t".into()), ..Credentials::default() };
     let login = client.step(|session, _, effects| session.start(credentials, effects));
     assert_eq!(login, ["login Some(\"t\")"]);
     assert_eq!(client.login(Ok(identity("u", &["r1"]))), ["enter [\"r1\"] greeting "]);
