@@ -30,12 +30,15 @@ use crate::logger::Shipper;
 use crate::metrics::Metrics;
 use crate::metrics::Shipping;
 use crate::metrics::Spooling;
+use crate::metrics::Storing;
 use crate::net;
 use crate::net::Listener;
 use crate::record::Origin;
 use crate::status::Addresses;
 use crate::status::Phase;
 use crate::status::Status;
+use crate::store;
+use crate::store::Store;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
 use crate::trail::Style;
@@ -59,6 +62,9 @@ pub enum Error {
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// A task that must not end has ended.
     #[error("the task {0:?} ended: see the log above")]
     TaskEnded(&'static str),
@@ -123,6 +129,9 @@ impl App {
     pub fn build(config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
         let Ground { boot, buffer, metrics, trail } = ground;
         let data_dir = DataDir::take(&config.data_dir)?;
+        let (store, recovery) = store::open(&config.store.path, (&config.store).into())?;
+        recovery.tell(&config.store.path);
+        watch_store(&metrics, &store);
         let groups = Groups::default();
         let server = Server::bind(&config, inherited)?;
         let (intake, worker) = ingest::build(&config.ingest, config.listen.socket_mode, &trail, &metrics)?;
@@ -145,8 +154,16 @@ impl App {
             ingest: intake.addresses().to_vec(),
         });
         let config = ArcSwap::from_pointee(config);
-        let means =
-            Arc::new(api::Means { gateway, logger: logger.clone(), trail, metrics, status, tasks, config });
+        let means = Arc::new(api::Means {
+            gateway,
+            logger: logger.clone(),
+            store,
+            trail,
+            metrics,
+            status,
+            tasks,
+            config,
+        });
         Ok(Self { means, server, intake: worker, logger, shipper, groups, _data_dir: data_dir })
     }
 
@@ -209,6 +226,12 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
     if quiet.is_err() {
         tracing::warn!("log connections are cut: they did not end within shutdown_timeout");
     }
+    // Nobody is left who changes anything; what goes wrong here is still logged.
+    match tokio::time::timeout((left() / 2).max(LAST_CHECKPOINT), means.store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = error.told(), "the store did not stop in good order"),
+        Err(_) => tracing::error!("the store could not write everything in time: the next start will"),
+    }
     means.status.enter(Phase::Flushing);
     means.trail.drain("all sessions ended; sending the rest of the log");
     // From here on the shipper's end is what is wanted.
@@ -228,6 +251,9 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
 
 /// The least time that the log has at the end, whatever happened before.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
+
+/// The least time that the store has at the end.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Takes a new configuration while the daemon runs.
 #[derive(Clone, Debug)]
@@ -279,6 +305,33 @@ fn style(config: &Config) -> Style {
         legacy_fields: config.log.legacy_fields,
         max_line: config.logger.max_line,
     }
+}
+
+/// Lets the metrics read the store's counters.
+fn watch_store(metrics: &Metrics, store: &Store) {
+    let store = store.clone();
+    metrics.watch_store(move || {
+        let stats = store.stats();
+        Storing {
+            entries: stats.entries,
+            stored_bytes: stats.stored_bytes,
+            file_bytes: stats.file_bytes,
+            journal_bytes: stats.journal.disk_bytes,
+            batches: stats.batches,
+            changes: stats.changes,
+            bytes: stats.bytes,
+            checkpoints: stats.checkpoints,
+            checkpoint_time: stats.checkpoint_time,
+            checkpoint_time_max: stats.checkpoint_time_max,
+            syncs: stats.journal.syncs,
+            sync_time: stats.journal.sync_time,
+            queued_batches: stats.queued_batches as u64,
+            queued_bytes: stats.queued_bytes as u64,
+            refused_busy: stats.refused_busy,
+            refused_full: stats.refused_full,
+            is_failed: stats.is_failed,
+        }
+    });
 }
 
 /// Lets the metrics read the log's counters.

@@ -5,6 +5,7 @@
 
 mod ingest;
 mod log;
+mod store;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::buffer::Buffer;
 pub use ingest::KernelDrops;
 pub use log::Shipping;
 pub use log::Spooling;
+pub use store::Storing;
 
 /// A label that names a dialect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -147,6 +149,12 @@ impl Metrics {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
     }
 
+    /// Adds the store's counters: what `storing` says at each scrape.
+    pub fn watch_store(&self, storing: impl Fn() -> Storing + Send + Sync + 'static) {
+        let collector = store::StoreCollector { storing: Box::new(storing) };
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
+    }
+
     /// All metrics as Prometheus text.
     #[must_use]
     pub fn render(&self) -> String {
@@ -197,7 +205,10 @@ mod tests {
         metrics.watch_log(Arc::clone(&buffer), times(), || Shipping { flushes: 7, ..Shipping::default() });
         buffer.log(b"12345").unwrap();
         buffer.log(b"1234567").unwrap_err();
+        metrics.watch_store(|| Storing { batches: 3, queued_bytes: 4, ..Storing::default() });
         let text = metrics.render();
+        assert!(text.contains("pillion_store_batches_total 3"), "{text}");
+        assert!(text.contains("pillion_store_queued_size_bytes 4"), "{text}");
         assert!(text.contains("pillion_logger_accepted_records_total 2"), "{text}");
         assert!(text.contains("pillion_logger_dropped_records_total{cause=\"overflow\"} 1"), "{text}");
         assert!(text.contains("pillion_logger_queued_size_bytes 5"), "{text}");

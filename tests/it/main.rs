@@ -39,6 +39,7 @@ mod sink;
 mod sink_beats;
 mod sink_faults;
 mod sink_formats;
+mod store;
 mod tail;
 mod through_nginx;
 mod trial;
