@@ -143,7 +143,7 @@ impl App {
             trail: Arc::clone(&trail),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
-            store: None,
+            store: store.clone(),
         };
         let gateway = gateway::build(&config, boot, gateway_means)?;
         let status = Arc::new(Status::new(&config.node, boot.to_string(), buffer));

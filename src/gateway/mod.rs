@@ -131,7 +131,7 @@ pub struct Means {
     /// Runs tasks.
     pub tasks: Tasks,
     /// Keeps what outlives the process.
-    pub store: Option<Store>,
+    pub store: Store,
 }
 
 /// What carries the frames of a client.
@@ -183,7 +183,7 @@ pub struct Gateway {
 /// [`Error`] when the business API can not be asked from here.
 pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Error> {
     let settings = Settings::new(config)?;
-    let archive = means.store.clone().map(Archive::open).transpose().map_err(Error::Archive)?;
+    let archive = Archive::open(means.store.clone()).map_err(Error::Archive)?;
     let shared = Shared {
         node: config.node.clone(),
         settings: ArcSwap::from_pointee(settings),

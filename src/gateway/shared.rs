@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) rooms: Rooms,
     pub(super) budget: Arc<Budget>,
-    pub(super) archive: Option<Archive>,
+    pub(super) archive: Archive,
     pub(super) wheel: Wheel,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
