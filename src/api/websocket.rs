@@ -12,6 +12,7 @@ use hyper::header::CONNECTION;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use hyper::header::ORIGIN;
+use hyper::header::RETRY_AFTER;
 use hyper::header::SEC_WEBSOCKET_ACCEPT;
 use hyper::header::SEC_WEBSOCKET_KEY;
 use hyper::header::SEC_WEBSOCKET_PROTOCOL;
@@ -51,7 +52,9 @@ pub(super) fn upgrade(
     route: Route,
     request: &mut Request<Incoming>,
 ) -> Answer {
-    let protocol = match check(means, &route, request) {
+    let checked = check(means, &route, request);
+    let admitted = checked.and_then(|protocol| admit(means, &client).map(|()| protocol));
+    let protocol = match admitted {
         Ok(protocol) => protocol,
         Err(refused) => {
             let (answer, why) = *refused;
@@ -132,6 +135,18 @@ fn check(means: &Means, route: &Route, request: &Request<Incoming>) -> Result<Op
     }
     let json = route.dialect == Dialect::Centrifuge && has_token(headers, &SEC_WEBSOCKET_PROTOCOL, JSON);
     Ok(json.then_some(JSON))
+}
+
+/// Lets a client in that does not connect more often than `limits.connect_rate`.
+fn admit(means: &Means, client: &Client) -> Result<(), Refused> {
+    let Err(wait) = means.gateway.admit(client.address) else { return Ok(()) };
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    let why = format!("too many connects from this address; try again in {seconds} s");
+    let mut refused = refuse(StatusCode::TOO_MANY_REQUESTS, &why);
+    if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
+        refused.0.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    Err(refused)
 }
 
 fn refuse(status: StatusCode, why: &str) -> Refused {

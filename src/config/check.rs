@@ -223,6 +223,10 @@ fn limits(read: Reader<'_>) -> Limits {
         frame: read.size("limits.frame", 128..=16 << 20),
         room_name: read.amount("limits.room_name", 1..=4096),
         rooms_per_session: read.amount("limits.rooms_per_session", 1..=65_536),
+        connect_rate: read.rate("limits.connect_rate"),
+        connect_rate_user: read.rate("limits.connect_rate_user"),
+        join_rate: read.rate("limits.join_rate"),
+        publish_rate: read.rate("limits.publish_rate"),
         header: read.size("limits.header", 1024..=1 << 20),
         header_timeout: read.duration(
             "limits.header_timeout",
@@ -302,7 +306,7 @@ fn nothing_insecure_in_public(read: Reader<'_>, config: &Config) {
     if config.auth.insecure && read.sound(&["auth.insecure"]) {
         read.notice(
             "auth.insecure",
-            "clients need no login and backends no key; this is for trials on one machine",
+            "clients need no login, or name their user themselves, and backends need no key; this is for trials on one machine",
         );
     }
     if let Some(address) = config.listen.admin.iter().find(|address| !address.is_local()) {

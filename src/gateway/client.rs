@@ -24,6 +24,7 @@ use crate::gateway::session::Effect;
 use crate::gateway::session::Publishing;
 use crate::gateway::session::Session;
 use crate::gateway::session::World;
+use crate::gateway::throttle::Pace;
 use crate::metrics::ByDialect;
 use crate::net::Slot;
 use crate::trail::Subject;
@@ -104,6 +105,7 @@ impl Client {
             node: &self.shared.node,
             ping_seconds: self.ping_seconds,
             unix: clock::wall().as_secs(),
+            pace: Pace { throttle: &self.shared.throttle, rates: &settings.rates, now: clock::uptime() },
         };
         step(&mut self.session, &world, &mut effects);
         self.apply(effects)

@@ -45,6 +45,11 @@ pub enum CloseReason {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The user logs in more often than the limit allows.
+    TooManyRequests {
+        /// Seconds until a login may succeed.
+        retry_after: u64,
+    },
     /// The daemon is stopping.
     Shutdown,
 }
@@ -70,6 +75,7 @@ impl CloseReason {
             Self::Expired => "expired",
             Self::HeartbeatTimeout => "heartbeat_timeout",
             Self::Slow { .. } => "slow",
+            Self::TooManyRequests { .. } => "too_many_requests",
             Self::Shutdown => "shutdown",
         }
     }
@@ -95,6 +101,7 @@ impl CloseReason {
             Self::Expired => (3005, 4008),
             Self::HeartbeatTimeout => (3012, 4000),
             Self::Slow { .. } => (3008, 1013),
+            Self::TooManyRequests { .. } => (3013, 1013),
             Self::Shutdown => (3001, 1012),
         };
         match dialect {
@@ -143,6 +150,9 @@ impl CloseReason {
             Self::Expired => "connection expired".into(),
             Self::HeartbeatTimeout => "no pong".into(),
             Self::Slow { limit } => format!("slow: more than {limit} bytes waiting").into(),
+            Self::TooManyRequests { retry_after } => {
+                format!("too many logins of this user; try again in {retry_after} s").into()
+            }
             Self::Shutdown => "shutdown".into(),
         }
     }
@@ -159,6 +169,7 @@ impl CloseReason {
                 | Self::AuthUnavailable(_)
                 | Self::AuthNonsense(_)
                 | Self::NoUser
+                | Self::TooManyRequests { .. }
         )
     }
 
@@ -194,6 +205,7 @@ mod tests {
         let comes_back = |reason: &CloseReason| (3000..3500).contains(&reason.code(Dialect::Centrifuge));
         assert!(comes_back(&CloseReason::Shutdown));
         assert!(comes_back(&CloseReason::Slow { limit: 1 }));
+        assert!(comes_back(&CloseReason::TooManyRequests { retry_after: 1 }));
         assert!(comes_back(&CloseReason::AuthUnavailable(String::new())));
         assert!(!comes_back(&CloseReason::TokenInvalid(String::new())));
         assert!(!comes_back(&CloseReason::BadRequest(String::new())));

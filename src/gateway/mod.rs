@@ -41,6 +41,7 @@ mod farewell;
 mod feed;
 mod heartbeat;
 mod link;
+mod origin;
 mod outbox;
 mod pulse;
 mod registry;
@@ -48,6 +49,7 @@ mod rooms;
 mod rules;
 mod session;
 mod settings;
+mod throttle;
 
 pub use close::CloseReason;
 pub use session::Credentials;
@@ -75,6 +77,7 @@ use crate::gateway::rooms::Rooms;
 use crate::gateway::rooms::Step;
 use crate::gateway::rooms::Unfinished;
 use crate::gateway::settings::Settings;
+use crate::gateway::throttle::Throttle;
 use crate::ids::BootId;
 use crate::ids::MessageIds;
 use crate::ids::SessionId;
@@ -93,8 +96,11 @@ use crate::wire::websocket;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The client for the business API.
-    #[error("auth.api_url can not be asked")]
+    #[error("auth.api_url and auth.jwks_url can not be asked")]
     HttpClient(#[source] http::Error),
+    /// The public key that tokens are checked with.
+    #[error("auth.jwt_public_key can not be used")]
+    PublicKey(#[source] jsonwebtoken::errors::Error),
 }
 
 /// What the gateway works with.
@@ -149,6 +155,7 @@ struct Shared {
     rooms: Rooms,
     fanout: Fanout,
     wheel: Wheel,
+    throttle: Throttle,
 }
 
 /// Builds the gateway of a node in the run `boot`.
@@ -157,7 +164,7 @@ struct Shared {
 ///
 /// [`Error`] when the business API can not be asked from here.
 pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Error> {
-    let settings = Settings::new(config)?;
+    let settings = Settings::new(config, &means, None)?;
     let shared = Shared {
         node: config.node.clone(),
         settings: ArcSwap::from_pointee(settings),
@@ -167,6 +174,7 @@ pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Err
         rooms: Rooms::new(means.metrics.rooms.clone()),
         fanout: Fanout::new(&means.metrics, clock::uptime),
         wheel: Wheel::new(),
+        throttle: Throttle::new(&means.metrics),
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })
@@ -179,7 +187,9 @@ impl Gateway {
     ///
     /// [`Error`] when the new configuration can not be used; the old one stays in force.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
-        self.shared.settings.store(Arc::new(Settings::new(config)?));
+        let former = self.shared.settings.load_full();
+        let settings = Settings::new(config, &self.shared.means, Some(&former))?;
+        self.shared.settings.store(Arc::new(settings));
         Ok(())
     }
 
@@ -193,7 +203,16 @@ impl Gateway {
     #[must_use]
     pub fn allows_origin(&self, origin: &str) -> bool {
         let settings = self.shared.settings.load();
-        settings.origins.is_empty() || settings.origins.iter().any(|allowed| allowed == origin)
+        settings.origins.is_empty() || settings.origins.iter().any(|allowed| origin::matches(allowed, origin))
+    }
+
+    /// May a client from this address connect now?
+    ///
+    /// # Errors
+    ///
+    /// The time after which it may.
+    pub fn admit(&self, client: Option<IpAddr>) -> Result<(), Duration> {
+        self.shared.throttle.connect(&self.shared.settings.load().rates, client, clock::uptime())
     }
 
     /// Takes over a client whose websocket is open.

@@ -13,6 +13,7 @@ use crate::gateway::session::Session;
 use crate::gateway::session::State;
 use crate::gateway::session::World;
 use crate::gateway::session::ttl;
+use crate::gateway::throttle::Act;
 use crate::ids::SessionId;
 use crate::wire::centrifuge as wire;
 use crate::wire::centrifuge::Command;
@@ -85,6 +86,15 @@ pub(super) fn refreshed(number: u32, id: &SessionId, ttl: Option<u32>) -> Effect
 
 fn ready(session: &mut Session, command: Command, world: &World<'_>, effects: &mut Vec<Effect>) {
     let Command { id, method } = command;
+    let act = match &method {
+        Method::Subscribe(_) => Some(Act::Join),
+        Method::Publish(_) => Some(Act::Publish),
+        _ => None,
+    };
+    if let Some(Err(why)) = act.map(|act| session.paced(act, world)) {
+        effects.push(failed(id, Error::TooManyRequests, &why));
+        return;
+    }
     match method {
         Method::Connect(_) => effects.push(bad_request("connect a second time".into())),
         Method::Subscribe(subscribe) => join(session, id, subscribe.channel, world, effects),

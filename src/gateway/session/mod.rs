@@ -7,6 +7,7 @@
 mod centrifuge;
 mod openresty_push;
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
@@ -15,8 +16,12 @@ use serde_json::value::RawValue;
 
 use crate::config::Dialect;
 use crate::gateway::CloseReason;
+use crate::gateway::auth::Grant;
 use crate::gateway::rules::Rules;
 use crate::gateway::rules::Standing;
+use crate::gateway::throttle::Act;
+use crate::gateway::throttle::Pace;
+use crate::gateway::throttle::seconds;
 use crate::ids::SessionId;
 use crate::wire::centrifuge::Command;
 use crate::wire::payload::Payload;
@@ -41,6 +46,15 @@ pub(in crate::gateway) struct Identity {
     pub expires: Option<u64>,
     /// What the token says about the user, for receivers of the user's messages.
     pub info: Option<Box<RawValue>>,
+    /// What the token says about the user for backends only.
+    #[allow(dead_code, reason = "for whoever answers backends")]
+    pub meta: Option<Box<RawValue>>,
+    /// What the token says about single rooms of those above.
+    #[allow(dead_code, reason = "for rooms with presence and recovery")]
+    pub grants: BTreeMap<String, Grant>,
+    /// The number of the token, for logs.
+    #[allow(dead_code, reason = "for the record of the login")]
+    pub token_id: Option<String>,
 }
 
 /// Why credentials were not accepted.
@@ -123,6 +137,8 @@ pub(super) struct World<'a> {
     pub(super) ping_seconds: u32,
     /// The Unix time in seconds.
     pub(super) unix: u64,
+    /// How often it may do things.
+    pub(super) pace: Pace<'a>,
 }
 
 /// Where a session stands.
@@ -225,6 +241,11 @@ impl Session {
                 );
                 effects.push(Effect::Close(CloseReason::TokenInvalid(why)));
             }
+            Ok(identity)
+                if let Err(wait) = world.pace.check(Act::Login, &identity.user, self.id.as_str()) =>
+            {
+                effects.push(Effect::Close(CloseReason::TooManyRequests { retry_after: seconds(wait) }));
+            }
             Ok(identity) => {
                 self.rooms.clone_from(&identity.rooms);
                 let greeting = match self.dialect {
@@ -269,6 +290,13 @@ impl Session {
             Err(Refusal::Expired) => effects.push(centrifuge::token_expired(number)),
             Err(Refusal::Close(reason)) => effects.push(Effect::Close(reason)),
         }
+    }
+
+    /// May the session do this now? If not, the words that say when.
+    fn paced(&self, act: Act, world: &World<'_>) -> Result<(), String> {
+        let user = self.user().map_or("", |user| &**user);
+        let wait = |wait| format!("this often is too often; try again in {} s", seconds(wait));
+        world.pace.check(act, user, self.id.as_str()).map_err(wait)
     }
 
     fn standing(&self) -> Standing<'_> {
