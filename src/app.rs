@@ -24,6 +24,7 @@ use crate::data_dir::DataDir;
 use crate::gateway;
 use crate::ids::BootId;
 use crate::ingest;
+use crate::keys::Keys;
 use crate::logger;
 use crate::logger::Logger;
 use crate::logger::Shipper;
@@ -153,15 +154,18 @@ impl App {
             packets: server.packets(),
             ingest: intake.addresses().to_vec(),
         });
+        let keys = ArcSwap::from_pointee(Keys::new(&config.auth));
         let config = ArcSwap::from_pointee(config);
+        let logger_there = logger.clone();
         let means = Arc::new(api::Means {
             gateway,
-            logger: logger.clone(),
+            logger: logger_there,
             store,
             trail,
             metrics,
             status,
             tasks,
+            keys,
             config,
         });
         Ok(Self { means, server, intake: worker, logger, shipper, groups, _data_dir: data_dir })
@@ -277,6 +281,9 @@ impl Reloader {
         }
         self.means.trail.restyle(style(&new));
         self.means.trail.sample(&new.log.samples);
+        if old.auth != new.auth {
+            self.means.keys.store(Arc::new(Keys::new(&new.auth)));
+        }
         self.means.config.store(Arc::new(new));
         let restart = if changes.restart.is_empty() {
             String::new()

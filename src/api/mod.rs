@@ -30,6 +30,7 @@ use crate::api::client::Client;
 use crate::api::reply::Answer;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::keys::Keys;
 use crate::logger::Logger;
 use crate::metrics::Metrics;
 use crate::net::Slot;
@@ -55,6 +56,8 @@ pub struct Means {
     pub status: Arc<Status>,
     /// Runs tasks.
     pub tasks: Tasks,
+    /// The keys of backends.
+    pub keys: arc_swap::ArcSwap<Keys>,
     /// The configuration in force.
     pub config: arc_swap::ArcSwap<Config>,
 }

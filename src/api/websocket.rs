@@ -12,6 +12,7 @@ use hyper::header::CONNECTION;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use hyper::header::ORIGIN;
+use hyper::header::RETRY_AFTER;
 use hyper::header::SEC_WEBSOCKET_ACCEPT;
 use hyper::header::SEC_WEBSOCKET_KEY;
 use hyper::header::SEC_WEBSOCKET_PROTOCOL;
@@ -54,7 +55,9 @@ pub(super) fn upgrade(
     route: Route,
     request: &mut Request<Incoming>,
 ) -> Answer {
-    let (protocol, encoding) = match check(means, &route, request) {
+    let checked = check(means, &route, request);
+    let admitted = checked.and_then(|protocol| admit(means, &client).map(|()| protocol));
+    let (protocol, encoding) = match admitted {
         Ok(protocol) => protocol,
         Err(refused) => {
             let (answer, why) = *refused;
@@ -163,6 +166,18 @@ fn check(
         return Ok((Some(PROTOBUF), Encoding::Protobuf));
     }
     Ok((asks_for(JSON).then_some(JSON), Encoding::Json))
+}
+
+/// Lets a client in that does not connect more often than `limits.connect_rate`.
+fn admit(means: &Means, client: &Client) -> Result<(), Refused> {
+    let Err(wait) = means.gateway.admit(client.address) else { return Ok(()) };
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    let why = format!("too many connects from this address; try again in {seconds} s");
+    let mut refused = refuse(StatusCode::TOO_MANY_REQUESTS, &why);
+    if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
+        refused.0.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    Err(refused)
 }
 
 fn refuse(status: StatusCode, why: &str) -> Refused {

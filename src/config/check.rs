@@ -227,6 +227,10 @@ fn limits(read: Reader<'_>) -> Limits {
         rooms_per_session: read.amount("limits.rooms_per_session", 1..=65_536),
         rooms: read.amount("limits.rooms", 1..=100_000_000),
         sessions_per_user: read.amount("limits.sessions_per_user", 1..=65_536),
+        connect_rate: read.rate("limits.connect_rate"),
+        connect_rate_user: read.rate("limits.connect_rate_user"),
+        join_rate: read.rate("limits.join_rate"),
+        publish_rate: read.rate("limits.publish_rate"),
         header: read.size("limits.header", 1024..=1 << 20),
         header_timeout: read.duration(
             "limits.header_timeout",
@@ -308,7 +312,7 @@ fn nothing_insecure_in_public(read: Reader<'_>, config: &Config) {
     if config.auth.insecure && read.sound(&["auth.insecure"]) {
         read.notice(
             "auth.insecure",
-            "clients need no login and backends no key; this is for trials on one machine",
+            "clients need no login, or name their user themselves, and backends need no key; this is for trials on one machine",
         );
     }
     if let Some(address) = config.listen.admin.iter().find(|address| !address.is_local()) {

@@ -127,7 +127,7 @@ fn check_origin(read: Reader<'_>, origin: &str, place: Place) {
     let right = format!("{scheme}://{host}");
     if origin == "*" {
         read.wrong_at(place, key, "\"*\" is no origin", "an empty list allows any");
-    } else if origin != right || host.is_empty() || host.contains(['*', '@', ' ', '?', '#']) {
+    } else if origin != right || host.is_empty() || !is_host_or_pattern(host) {
         let problem = format!("\"{origin}\" is not what browsers send as origin");
         read.wrong_at(
             place,
@@ -138,6 +138,16 @@ fn check_origin(read: Reader<'_>, origin: &str, place: Place) {
     }
 }
 
+/// True for what can be a name and port, and for `*.` before one: behind it a dot is needed, or it would stand for
+/// everybody below a whole top-level domain.
+fn is_host_or_pattern(host: &str) -> bool {
+    let (name, is_enough) = match host.strip_prefix("*.") {
+        Some(name) => (name, name.contains('.')),
+        None => (host, true),
+    };
+    is_enough && !name.is_empty() && !name.contains(['*', '@', ' ', '?', '#'])
+}
+
 fn suggested<'a>(right: &'a str, host: &str) -> &'a str {
-    if host.is_empty() || host.contains(['*', '@', ' ', '?', '#']) { "https://example.org" } else { right }
+    if !is_host_or_pattern(host) { "https://example.org" } else { right }
 }

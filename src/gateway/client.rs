@@ -33,6 +33,7 @@ use crate::gateway::step::Question;
 use crate::gateway::step::RoomError;
 use crate::gateway::step::Step;
 use crate::gateway::step::Welcome;
+use crate::gateway::throttle::Pace;
 use crate::metrics::ByDialect;
 use crate::net::Slot;
 use crate::trail::Subject;
@@ -114,6 +115,7 @@ impl Client {
             node: &self.shared.node,
             ping_seconds: self.ping_seconds,
             unix: clock::wall().as_secs(),
+            pace: Pace { throttle: &self.shared.throttle, rates: &settings.rates, now: clock::uptime() },
         };
         step(&mut self.session, &world, &mut effects);
         self.apply(effects)

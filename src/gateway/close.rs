@@ -71,6 +71,11 @@ pub enum CloseReason {
         /// The words for the client.
         reason: Arc<str>,
     },
+    /// The user logs in more often than the limit allows.
+    TooManyRequests {
+        /// Seconds until a login may succeed.
+        retry_after: u64,
+    },
     /// The daemon is stopping.
     Shutdown,
 }
@@ -102,6 +107,7 @@ impl CloseReason {
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::NoRoom => "no_room",
             Self::Kicked { .. } => "kicked",
+            Self::TooManyRequests { .. } => "too_many_requests",
             Self::Shutdown => "shutdown",
         }
     }
@@ -133,6 +139,7 @@ impl CloseReason {
             Self::NoRoom => (3013, 1013),
             Self::Kicked { code: Some(code), .. } => (*code, *code),
             Self::Kicked { code: None, .. } => (3503, 1008),
+            Self::TooManyRequests { .. } => (3013, 1013),
             Self::Shutdown => (3001, 1012),
         };
         match dialect {
@@ -199,6 +206,9 @@ impl CloseReason {
             }
             Self::NoRoom => "too many rooms, or a room has a backlog: try again later".into(),
             Self::Kicked { reason, .. } => reason.to_string().into(),
+            Self::TooManyRequests { retry_after } => {
+                format!("too many logins of this user; try again in {retry_after} s").into()
+            }
             Self::Shutdown => "shutdown".into(),
         }
     }
@@ -215,6 +225,7 @@ impl CloseReason {
                 | Self::AuthUnavailable(_)
                 | Self::AuthNonsense(_)
                 | Self::NoUser
+                | Self::TooManyRequests { .. }
         )
     }
 
@@ -250,6 +261,7 @@ mod tests {
         let comes_back = |reason: &CloseReason| (3000..3500).contains(&reason.code(Dialect::Centrifuge));
         assert!(comes_back(&CloseReason::Shutdown));
         assert!(comes_back(&CloseReason::Slow { limit: 1 }));
+        assert!(comes_back(&CloseReason::TooManyRequests { retry_after: 1 }));
         assert!(comes_back(&CloseReason::AuthUnavailable(String::new())));
         assert!(!comes_back(&CloseReason::TokenInvalid(String::new())));
         assert!(!comes_back(&CloseReason::BadRequest(String::new())));

@@ -83,6 +83,16 @@ pub struct Metrics {
     pub logins_failed: Family<ByReason, Counter>,
     /// Sessions that ended, by reason.
     pub closes: Family<ByReason, Counter>,
+    /// Logins through the business API, by how they were decided.
+    pub auth_api_logins: Family<ByReason, Counter>,
+    /// Questions to the business API that were asked again.
+    pub auth_api_retries: Counter,
+    /// 1 while the business API counts as away.
+    pub auth_api_away: Gauge,
+    /// Readings of the key set, by how they ended.
+    pub auth_jwks_reads: Family<ByReason, Counter>,
+    /// Connects, joins and publishes refused because of a rate, by limit.
+    pub limits_refused: Family<ByReason, Counter>,
     /// Messages published into rooms.
     pub publications: Counter,
     /// Messages written to, or queued for, one session each.
@@ -120,6 +130,15 @@ impl Metrics {
             logins: add(r, "pillion_gateway_logins", "Logins that succeeded, by dialect"),
             logins_failed: add(r, "pillion_gateway_logins_failed", "Logins that failed, by reason"),
             closes: add(r, "pillion_gateway_closes", "Sessions that ended, by reason"),
+            auth_api_logins: add(
+                r,
+                "pillion_auth_api_logins",
+                "Logins through the business API, by how decided",
+            ),
+            auth_api_retries: add(r, "pillion_auth_api_retries", "Questions to it that were asked again"),
+            auth_api_away: add(r, "pillion_auth_api_away", "1 while the business API counts as away"),
+            auth_jwks_reads: add(r, "pillion_auth_jwks_reads", "Readings of the key set, by how they ended"),
+            limits_refused: add(r, "pillion_limits_refused", "Refused because of a rate, by limit"),
             publications: add(r, "pillion_gateway_publications", "Messages published into rooms"),
             deliveries: add(r, "pillion_gateway_deliveries", "Messages written to or queued for a session"),
             undelivered: add(r, "pillion_gateway_undelivered", "Messages a session did not get, by reason"),

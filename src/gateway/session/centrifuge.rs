@@ -18,6 +18,7 @@ use crate::gateway::step::Question;
 use crate::gateway::step::Welcome;
 use crate::gateway::stream::Position;
 use crate::gateway::stream::Query;
+use crate::gateway::throttle::Act;
 use crate::ids::Epoch;
 use crate::ids::SessionId;
 use crate::wire::centrifuge as wire;
@@ -103,6 +104,15 @@ struct Ready<'a, 'w> {
 impl Ready<'_, '_> {
     fn carry_out(&mut self, command: Command) {
         let Command { id, method } = command;
+        let act = match &method {
+            Method::Subscribe(_) => Some(Act::Join),
+            Method::Publish(_) => Some(Act::Publish),
+            _ => None,
+        };
+        if let Some(Err(why)) = act.map(|act| self.session.paced(act, self.world)) {
+            self.fail(id, Error::TooManyRequests, &why);
+            return;
+        }
         match method {
             Method::Connect(_) => self.effects.push(bad_request("connect a second time".into())),
             Method::Subscribe(subscribe) => self.subscribe(id, *subscribe),

@@ -17,11 +17,13 @@ pub(super) use effect::Effect;
 pub(super) use effect::Entrance;
 pub(super) use effect::Heartbeat;
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
 use crate::config::Dialect;
 use crate::gateway::CloseReason;
+use crate::gateway::auth::Grant;
 use crate::gateway::form::Form;
 use crate::gateway::frame::Frame;
 use crate::gateway::order::Order;
@@ -31,6 +33,9 @@ use crate::gateway::session::packets::Device;
 use crate::gateway::step::Greeting;
 use crate::gateway::step::Welcome;
 use crate::gateway::stream::Position;
+use crate::gateway::throttle::Act;
+use crate::gateway::throttle::Pace;
+use crate::gateway::throttle::seconds;
 use crate::ids::SessionId;
 use crate::wire::centrifuge::Command;
 use crate::wire::goim as wire_goim;
@@ -60,6 +65,15 @@ pub(in crate::gateway) struct Identity {
     pub expires: Option<u64>,
     /// What the token says about the user, for receivers of the user's messages.
     pub info: Option<Payload>,
+    /// What the token says about the user for backends only.
+    #[allow(dead_code, reason = "for whoever answers backends")]
+    pub meta: Option<Payload>,
+    /// What the token says about single rooms of those above.
+    #[allow(dead_code, reason = "for rooms with presence and recovery")]
+    pub grants: BTreeMap<String, Grant>,
+    /// The number of the token, for logs.
+    #[allow(dead_code, reason = "for the record of the login")]
+    pub token_id: Option<String>,
 }
 
 /// Why credentials were not accepted.
@@ -93,6 +107,8 @@ pub(super) struct World<'a> {
     pub(super) ping_seconds: u32,
     /// The Unix time in seconds.
     pub(super) unix: u64,
+    /// How often it may do things.
+    pub(super) pace: Pace<'a>,
 }
 
 /// Where a session stands.
@@ -258,6 +274,11 @@ impl Session {
                 );
                 effects.push(Effect::Close(CloseReason::TokenInvalid(why)));
             }
+            Ok(identity)
+                if let Err(wait) = world.pace.check(Act::Login, &identity.user, self.id.as_str()) =>
+            {
+                effects.push(Effect::Close(CloseReason::TooManyRequests { retry_after: seconds(wait) }));
+            }
             Ok(identity) => self.enter(identity, *waiting, world, effects),
             Err(Refusal::Close(reason)) => effects.push(Effect::Close(reason)),
             Err(Refusal::Expired) => match self.form.encoding() {
@@ -371,6 +392,13 @@ impl Session {
                 (_, Err(_)) => effects.push(Effect::Close(CloseReason::NotUtf8)),
             },
         }
+    }
+
+    /// May the session do this now? If not, the words that say when.
+    fn paced(&self, act: Act, world: &World<'_>) -> Result<(), String> {
+        let user = self.user().map_or("", |user| &**user);
+        let wait = |wait| format!("this often is too often; try again in {} s", seconds(wait));
+        world.pace.check(act, user, self.id.as_str()).map_err(wait)
     }
 
     fn standing(&self) -> Standing<'_> {

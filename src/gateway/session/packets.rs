@@ -15,6 +15,7 @@ use crate::gateway::session::World;
 use crate::gateway::session::standing;
 use crate::gateway::step::Greeting;
 use crate::gateway::step::Welcome;
+use crate::gateway::throttle::Act;
 use crate::wire::goim;
 use crate::wire::goim::BadBody;
 use crate::wire::goim::Packet;
@@ -118,7 +119,12 @@ pub(super) fn change_room(
     world: &World<'_>,
     effects: &mut Vec<Effect>,
 ) {
+    let paced = session.paced(Act::Join, world);
     let Some(device) = &mut session.device else { return };
+    if let Err(why) = paced {
+        effects.push(Effect::Refused(why));
+        return;
+    }
     if device.room == room {
         effects.push(Effect::Send(reply));
         return;
@@ -148,6 +154,10 @@ pub(super) fn change_room(
 pub(super) fn publish(session: &Session, packet: &Packet<'_>, world: &World<'_>, effects: &mut Vec<Effect>) {
     let room = session.device.as_ref().and_then(|device| device.room.clone());
     let Some(room) = room.filter(|_| !packet.body.is_empty()) else { return };
+    if let Err(why) = session.paced(Act::Publish, world) {
+        effects.push(Effect::Refused(why));
+        return;
+    }
     match world.rules.may_publish(&room, &session.standing()) {
         Ok(()) => {
             let payload = Payload::from_body(packet.body);
