@@ -34,12 +34,15 @@ use crate::logger::Shipper;
 use crate::metrics::Metrics;
 use crate::metrics::Shipping;
 use crate::metrics::Spooling;
+use crate::metrics::Storing;
 use crate::net;
 use crate::net::Listener;
 use crate::record::Origin;
 use crate::status::Addresses;
 use crate::status::Phase;
 use crate::status::Status;
+use crate::store;
+use crate::store::Store;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
 use crate::trail::Style;
@@ -66,6 +69,9 @@ pub enum Error {
     /// The rules of rooms that were changed while the daemon ran.
     #[error(transparent)]
     Namespaces(#[from] api::NamespacesError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// A task that must not end has ended.
     #[error("the task {0:?} ended: see the log above")]
     TaskEnded(&'static str),
@@ -132,8 +138,11 @@ impl App {
         let data_dir = DataDir::take(&config.data_dir)?;
         let namespaces = Namespaces::open(&config.data_dir)?;
         namespaces.turn().lay_over(&mut config);
+        let (store, recovery) = store::open(&config.store.path, (&config.store).into())?;
+        recovery.tell(&config.store.path);
+        watch_store(&metrics, &store);
         let groups = Groups::default();
-        let server = Server::bind(&config.listen, inherited)?;
+        let server = Server::bind(&config, inherited)?;
         let (intake, worker) = ingest::build(&config.ingest, config.listen.socket_mode, &trail, &metrics)?;
         let teller = Arc::clone(&trail);
         let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
@@ -143,13 +152,14 @@ impl App {
             trail: Arc::clone(&trail),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
-            store: None,
+            store: store.clone(),
         };
         let gateway = gateway::build(&config, boot, gateway_means)?;
         let status = Arc::new(Status::new(&config.node, boot.to_string(), buffer));
         status.listens(Addresses {
             public: server.public(),
             admin: server.admin(),
+            packets: server.packets(),
             ingest: intake.addresses().to_vec(),
         });
         let keys = ArcSwap::from_pointee(Keys::new(&config.auth));
@@ -158,6 +168,7 @@ impl App {
         let means = Arc::new(api::Means {
             gateway,
             logger: logger_there,
+            store,
             trail,
             metrics,
             status,
@@ -230,6 +241,12 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
     if quiet.is_err() {
         tracing::warn!("log connections are cut: they did not end within shutdown_timeout");
     }
+    // Nobody is left who changes anything; what goes wrong here is still logged.
+    match tokio::time::timeout((left() / 2).max(LAST_CHECKPOINT), means.store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = error.told(), "the store did not stop in good order"),
+        Err(_) => tracing::error!("the store could not write everything in time: the next start will"),
+    }
     means.status.enter(Phase::Flushing);
     means.trail.drain("all sessions ended; sending the rest of the log");
     // From here on the shipper's end is what is wanted.
@@ -249,6 +266,9 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
 
 /// The least time that the log has at the end, whatever happened before.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
+
+/// The least time that the store has at the end.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Takes a new configuration while the daemon runs.
 #[derive(Clone, Debug)]
@@ -305,6 +325,33 @@ fn style(config: &Config) -> Style {
         legacy_fields: config.log.legacy_fields,
         max_line: config.logger.max_line,
     }
+}
+
+/// Lets the metrics read the store's counters.
+fn watch_store(metrics: &Metrics, store: &Store) {
+    let store = store.clone();
+    metrics.watch_store(move || {
+        let stats = store.stats();
+        Storing {
+            entries: stats.entries,
+            stored_bytes: stats.stored_bytes,
+            file_bytes: stats.file_bytes,
+            journal_bytes: stats.journal.disk_bytes,
+            batches: stats.batches,
+            changes: stats.changes,
+            bytes: stats.bytes,
+            checkpoints: stats.checkpoints,
+            checkpoint_time: stats.checkpoint_time,
+            checkpoint_time_max: stats.checkpoint_time_max,
+            syncs: stats.journal.syncs,
+            sync_time: stats.journal.sync_time,
+            queued_batches: stats.queued_batches as u64,
+            queued_bytes: stats.queued_bytes as u64,
+            refused_busy: stats.refused_busy,
+            refused_full: stats.refused_full,
+            is_failed: stats.is_failed,
+        }
+    });
 }
 
 /// Lets the metrics read the log's counters.

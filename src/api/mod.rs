@@ -50,6 +50,7 @@ use crate::logger::Logger;
 use crate::metrics::Metrics;
 use crate::net::Slot;
 use crate::status::Status;
+use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::trail::Trail;
 
@@ -62,6 +63,8 @@ pub struct Means {
     pub logger: Logger,
     /// Writes records.
     pub trail: Arc<Trail>,
+    /// What outlives the process.
+    pub store: Store,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How the daemon is.

@@ -11,7 +11,7 @@
 //!      └── file.rs ──┘          └──────── overlay.rs ────────┘
 //!                  raw.rs: values with their places, one layer over the other; unknown keys (schema.rs, nearest.rs)
 //!                  read.rs: one value becomes one type, or one mistake
-//!                  check.rs, logger.rs, gateway.rs, auth.rs, keys.rs: sections, and what must hold between values
+//!                  check.rs, logger.rs, gateway.rs, auth.rs, keys.rs, public_key.rs: sections, and what must hold between values
 //!                  settings.rs: what is true
 //! ```
 //!
@@ -32,6 +32,7 @@ mod mistake;
 mod namespace;
 mod nearest;
 mod overlay;
+mod public_key;
 mod raw;
 mod read;
 mod rules;

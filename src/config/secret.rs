@@ -65,7 +65,7 @@ pub(super) fn secret<'k>(
         &[text_key, file_key],
         written.is_none() || file.is_none(),
         format!(
-            "\"{}\" and \"{}\" are both set, and only one secret can be right",
+            "\"{}\" and \"{}\" are both set, and only one of them can be right",
             name(text_key),
             name(file_key)
         ),
