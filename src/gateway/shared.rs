@@ -14,6 +14,7 @@ use crate::gateway::budget::Budget;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Wheel;
 use crate::gateway::link::Sent;
+use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::pulse::Beat;
 use crate::gateway::receipt::Receipt;
@@ -35,6 +36,9 @@ use crate::ids::RequestIds;
 use crate::ids::SessionIds;
 use crate::metrics::ByReason;
 use crate::tasks::OnExit;
+
+/// How soon a session is looked at again that had something to expire.
+const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -157,7 +161,11 @@ impl Shared {
                 }
                 Beat::LoginTimeout => link.close(CloseReason::LoginTimeout),
                 Beat::Dead => link.close(CloseReason::HeartbeatTimeout),
-                Beat::Expired => link.close(CloseReason::Expired),
+                Beat::Expired => {
+                    // The session knows what has expired, and when something will next.
+                    link.order(Order::Expired);
+                    self.wheel.put(entry, now + EXPIRY_LOOK);
+                }
             }
         }
         for room in self.rooms.due(turn, now) {

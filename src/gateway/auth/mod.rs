@@ -44,6 +44,7 @@ pub(super) struct Auth {
 impl Auth {
     /// The checks of a configuration.
     pub(super) fn new(config: &config::Auth, metrics: &Arc<Metrics>, tasks: &Tasks) -> Result<Self, Error> {
+        metrics.auth_api_away.set(0);
         let api = config.api_url.as_deref().map(|url| api::Api::new(url, config, metrics)).transpose()?;
         let jwt = jwt::Verifier::new(config, metrics, tasks)?;
         Ok(Self { config: config.clone(), api, jwt })
@@ -86,7 +87,6 @@ impl Auth {
         }
     }
 
-    #[allow(dead_code, reason = "for the sessions that take tokens for single rooms")]
     /// Says what a token for one room grants, at a join and when it is renewed; `unix` is the time.
     pub(super) async fn check_subscription(
         self: Arc<Self>,
@@ -106,7 +106,6 @@ impl Auth {
         }
     }
 
-    #[allow(dead_code, reason = "for the dialects whose originals do so")]
     /// Takes a client's word for who it is, as the originals of some dialects do: in trials only.
     pub(super) fn check_claimed(&self, user: &str, rooms: Vec<String>) -> Result<Identity, Refusal> {
         if self.config.insecure {
