@@ -51,6 +51,7 @@ mod publication;
 mod pulse;
 mod receipt;
 mod registry;
+mod rhythm;
 mod rooms;
 mod rules;
 mod session;
