@@ -22,6 +22,7 @@ bench: deps-bench ## Measure, each figure against a baseline of the same run
 	$(CARGO) bench --locked --bench ingest
 	$(CARGO) bench --locked --bench relay
 	$(CARGO) bench --locked --bench journal
+	$(CARGO) bench --locked --bench store
 	$(CARGO) bench --locked --bench fanout
 
 chaos: ## Let everything go wrong that can, and say what is lost: a table, and exit code 1 when a promise breaks

@@ -24,18 +24,22 @@ use crate::data_dir::DataDir;
 use crate::gateway;
 use crate::ids::BootId;
 use crate::ingest;
+use crate::keys::Keys;
 use crate::logger;
 use crate::logger::Logger;
 use crate::logger::Shipper;
 use crate::metrics::Metrics;
 use crate::metrics::Shipping;
 use crate::metrics::Spooling;
+use crate::metrics::Storing;
 use crate::net;
 use crate::net::Listener;
 use crate::record::Origin;
 use crate::status::Addresses;
 use crate::status::Phase;
 use crate::status::Status;
+use crate::store;
+use crate::store::Store;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
 use crate::trail::Style;
@@ -59,6 +63,9 @@ pub enum Error {
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// A task that must not end has ended.
     #[error("the task {0:?} ended: see the log above")]
     TaskEnded(&'static str),
@@ -123,8 +130,11 @@ impl App {
     pub fn build(config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
         let Ground { boot, buffer, metrics, trail } = ground;
         let data_dir = DataDir::take(&config.data_dir)?;
+        let (store, recovery) = store::open(&config.store.path, (&config.store).into())?;
+        recovery.tell(&config.store.path);
+        watch_store(&metrics, &store);
         let groups = Groups::default();
-        let server = Server::bind(&config.listen, inherited)?;
+        let server = Server::bind(&config, inherited)?;
         let (intake, worker) = ingest::build(&config.ingest, config.listen.socket_mode, &trail, &metrics)?;
         let teller = Arc::clone(&trail);
         let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
@@ -134,18 +144,30 @@ impl App {
             trail: Arc::clone(&trail),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
-            store: None,
+            store: store.clone(),
         };
         let gateway = gateway::build(&config, boot, gateway_means)?;
         let status = Arc::new(Status::new(&config.node, boot.to_string(), buffer));
         status.listens(Addresses {
             public: server.public(),
             admin: server.admin(),
+            packets: server.packets(),
             ingest: intake.addresses().to_vec(),
         });
+        let keys = ArcSwap::from_pointee(Keys::new(&config.auth));
         let config = ArcSwap::from_pointee(config);
-        let means =
-            Arc::new(api::Means { gateway, logger: logger.clone(), trail, metrics, status, tasks, config });
+        let logger_there = logger.clone();
+        let means = Arc::new(api::Means {
+            gateway,
+            logger: logger_there,
+            store,
+            trail,
+            metrics,
+            status,
+            tasks,
+            keys,
+            config,
+        });
         Ok(Self { means, server, intake: worker, logger, shipper, groups, _data_dir: data_dir })
     }
 
@@ -208,6 +230,12 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
     if quiet.is_err() {
         tracing::warn!("log connections are cut: they did not end within shutdown_timeout");
     }
+    // Nobody is left who changes anything; what goes wrong here is still logged.
+    match tokio::time::timeout((left() / 2).max(LAST_CHECKPOINT), means.store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = error.told(), "the store did not stop in good order"),
+        Err(_) => tracing::error!("the store could not write everything in time: the next start will"),
+    }
     means.status.enter(Phase::Flushing);
     means.trail.drain("all sessions ended; sending the rest of the log");
     // From here on the shipper's end is what is wanted.
@@ -227,6 +255,9 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
 
 /// The least time that the log has at the end, whatever happened before.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
+
+/// The least time that the store has at the end.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// Takes a new configuration while the daemon runs.
 #[derive(Clone, Debug)]
@@ -250,6 +281,9 @@ impl Reloader {
         }
         self.means.trail.restyle(style(&new));
         self.means.trail.sample(&new.log.samples);
+        if old.auth != new.auth {
+            self.means.keys.store(Arc::new(Keys::new(&new.auth)));
+        }
         self.means.config.store(Arc::new(new));
         let restart = if changes.restart.is_empty() {
             String::new()
@@ -278,6 +312,33 @@ fn style(config: &Config) -> Style {
         legacy_fields: config.log.legacy_fields,
         max_line: config.logger.max_line,
     }
+}
+
+/// Lets the metrics read the store's counters.
+fn watch_store(metrics: &Metrics, store: &Store) {
+    let store = store.clone();
+    metrics.watch_store(move || {
+        let stats = store.stats();
+        Storing {
+            entries: stats.entries,
+            stored_bytes: stats.stored_bytes,
+            file_bytes: stats.file_bytes,
+            journal_bytes: stats.journal.disk_bytes,
+            batches: stats.batches,
+            changes: stats.changes,
+            bytes: stats.bytes,
+            checkpoints: stats.checkpoints,
+            checkpoint_time: stats.checkpoint_time,
+            checkpoint_time_max: stats.checkpoint_time_max,
+            syncs: stats.journal.syncs,
+            sync_time: stats.journal.sync_time,
+            queued_batches: stats.queued_batches as u64,
+            queued_bytes: stats.queued_bytes as u64,
+            refused_busy: stats.refused_busy,
+            refused_full: stats.refused_full,
+            is_failed: stats.is_failed,
+        }
+    });
 }
 
 /// Lets the metrics read the log's counters.

@@ -17,6 +17,8 @@ pub mod host;
 pub mod ids;
 pub mod ingest;
 pub mod journal;
+pub mod keys;
+pub mod limiter;
 pub mod logger;
 pub mod members;
 pub mod metrics;

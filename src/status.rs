@@ -53,6 +53,8 @@ pub struct Addresses {
     pub public: Vec<Address>,
     /// For operators.
     pub admin: Vec<Address>,
+    /// For clients that speak goim's packets without HTTP.
+    pub packets: Vec<Address>,
     /// For log lines.
     pub ingest: Vec<Address>,
 }
@@ -131,6 +133,7 @@ impl Status {
             "listen": {
                 "public": written(&addresses.public),
                 "admin": written(&addresses.admin),
+                "tcp": written(&addresses.packets),
                 "ingest": written(&addresses.ingest),
             },
             "sessions": sessions,

@@ -1,8 +1,9 @@
-//! Sizes and durations as people write them: `"64KiB"`, `"250ms"`, `"1h30m"`.
+//! Sizes, durations and rates as people write them: `"64KiB"`, `"250ms"`, `"1h30m"`, `"20/s"`.
 //!
 //! Only what can not be misread is accepted. `kB` is refused, because half of the world means 1000 by it and the
 //! other half 1024, and a duration as text needs a unit. A bare number is read in the unit of its key, see [`Bare`].
 
+use std::fmt;
 use std::time::Duration;
 
 /// The longest duration that may be configured: one year. Longer ones are typing errors, and could overflow a clock.
@@ -51,6 +52,69 @@ pub enum UnitError {
     /// More than can be counted, or than makes sense.
     #[error("{0} is too large")]
     TooLarge(String),
+    /// Not of the form number, slash and unit.
+    #[error(
+        "\"{0}\" is not a rate; write a number per s, m, h or d, such as \"20/s\" or \"600/m burst 100\""
+    )]
+    NotRate(String),
+    /// A rate of which a part is outside its range.
+    #[error("\"{0}\" is out of range; a rate and its burst are numbers from 1 to {RATE_MAX}")]
+    RateRange(String),
+}
+
+/// The largest number in a rate.
+const RATE_MAX: u32 = 1_000_000;
+
+/// How often something may happen: so many in a second, minute, hour or day, and how many of them at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    per: &'static str,
+    burst: u32,
+}
+
+impl Rate {
+    /// The pause between two, in nanoseconds, when they come evenly; at least one.
+    #[must_use]
+    pub fn pace(self) -> u64 {
+        unit_nanoseconds(self.per).map_or(1, |per| (per / u64::from(self.count.max(1))).max(1))
+    }
+
+    /// How many may come at once after a quiet time; at least one.
+    #[must_use]
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.per)?;
+        if self.burst == self.count { Ok(()) } else { write!(f, " burst {}", self.burst) }
+    }
+}
+
+/// Reads a rate: `"20/s"`, `"600/m burst 100"`. Without a burst all of one unit may come at once.
+///
+/// # Errors
+/// Says why the text is no rate.
+pub fn rate(text: &str) -> Result<Rate, UnitError> {
+    let wrong = || UnitError::NotRate(text.to_owned());
+    let (rate, burst) = match text.split_once("burst") {
+        Some((rate, burst)) => (rate, Some(burst.trim())),
+        None => (text, None),
+    };
+    let (count, unit) = rate.split_once('/').ok_or_else(wrong)?;
+    let unit = unit.trim();
+    let per = ["s", "m", "h", "d"].into_iter().find(|known| *known == unit).ok_or_else(wrong)?;
+    let number = |part: &str| {
+        let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.then(|| part.parse().unwrap_or(u32::MAX)).ok_or_else(wrong)?;
+        let fits = (1..=RATE_MAX).contains(&number);
+        fits.then_some(number).ok_or_else(|| UnitError::RateRange(text.to_owned()))
+    };
+    let count = number(count.trim())?;
+    Ok(Rate { count, per, burst: burst.map_or(Ok(count), number)? })
 }
 
 /// Reads a size in bytes: `"64KiB"`, `"64k"`, `"64 MiB"`, `"1g"`, `"4096"`. The factor is always 1024.
@@ -205,7 +269,7 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    fn refused<T: std::fmt::Debug>(result: Result<T, UnitError>, part: &str) {
+    fn refused<T: fmt::Debug>(result: Result<T, UnitError>, part: &str) {
         let text = result.unwrap_err().to_string();
         assert!(text.contains(part), "{text}");
     }
@@ -292,6 +356,36 @@ mod tests {
         refused(bare_duration(f64::NAN, Bare::Seconds), "not a number");
         refused(bare_duration(f64::INFINITY, Bare::Seconds), "not a number");
         refused(bare_duration(1e300, Bare::Seconds), "too large");
+    }
+
+    #[test]
+    fn a_rate_is_a_number_per_unit_and_perhaps_a_burst() {
+        for (text, pace, burst, shown) in [
+            ("20/s", 50_000_000, 20, "20/s"),
+            ("600/m", 100_000_000, 600, "600/m"),
+            (" 1 / h ", 3_600_000_000_000, 1, "1/h"),
+            ("10/s burst 100", 100_000_000, 100, "10/s burst 100"),
+            ("10/d burst 10", 8_640_000_000_000, 10, "10/d"),
+        ] {
+            let rate = rate(text).unwrap();
+            assert_eq!(
+                (rate.pace(), rate.burst(), rate.to_string().as_str()),
+                (pace, burst, shown),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused_with_the_reason() {
+        for text in
+            ["", "20", "20 per s", "/s", "20/", "20/w", "-1/s", "1.5/s", "20/s 40", "20/s burst", "+1/s"]
+        {
+            refused(rate(text), "is not a rate; write a number per s, m, h or d");
+        }
+        for text in ["0/s", "1000001/s", "1/s burst 0", "99999999999999999999/s"] {
+            refused(rate(text), &format!("\"{text}\" is out of range"));
+        }
     }
 
     #[test]

@@ -42,6 +42,8 @@ const HOUSE: &[(u8, &str, &[&str])] = &[
     (0, "tap", &["filter"]),
     (0, "filter", &["members"]),
     (0, "members", &[]),
+    (0, "keys", &["config", "limiter", "units"]),
+    (0, "limiter", &["units"]),
     (0, "metrics", &["buffer"]),
     (0, "buffer", &[]),
     (0, "record", &[]),

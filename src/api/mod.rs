@@ -30,10 +30,12 @@ use crate::api::client::Client;
 use crate::api::reply::Answer;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::keys::Keys;
 use crate::logger::Logger;
 use crate::metrics::Metrics;
 use crate::net::Slot;
 use crate::status::Status;
+use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::trail::Trail;
 
@@ -46,12 +48,16 @@ pub struct Means {
     pub logger: Logger,
     /// Writes records.
     pub trail: Arc<Trail>,
+    /// What outlives the process.
+    pub store: Store,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// How the daemon is.
     pub status: Arc<Status>,
     /// Runs tasks.
     pub tasks: Tasks,
+    /// The keys of backends.
+    pub keys: arc_swap::ArcSwap<Keys>,
     /// The configuration in force.
     pub config: arc_swap::ArcSwap<Config>,
 }

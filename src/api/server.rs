@@ -16,8 +16,9 @@ use crate::api;
 use crate::api::Means;
 use crate::api::client::Client;
 use crate::api::reply::Answer;
+use crate::api::websocket;
 use crate::backoff::Backoff;
-use crate::config::Listen;
+use crate::config::Config;
 use crate::host;
 use crate::metrics::ByReason;
 use crate::metrics::ByStatus;
@@ -44,6 +45,8 @@ const HEADER_MIN: usize = 8 * 1024;
 enum Door {
     Public,
     Admin,
+    /// goim's packets, without HTTP.
+    Packets,
 }
 
 /// Who is on a connection.
@@ -66,15 +69,17 @@ impl Server {
     /// # Errors
     ///
     /// The first address that can not be bound, and why.
-    pub fn bind(config: &Listen, inherited: Vec<Listener>) -> Result<Self, net::Error> {
+    pub fn bind(config: &Config, inherited: Vec<Listener>) -> Result<Self, net::Error> {
         let mut inherited = inherited;
         let mut listeners = Vec::new();
-        let wanted = config.public.iter().map(|address| (Door::Public, address));
-        for (door, address) in wanted.chain(config.admin.iter().map(|address| (Door::Admin, address))) {
+        let public = config.listen.public.iter().map(|address| (Door::Public, address));
+        let admin = config.listen.admin.iter().map(|address| (Door::Admin, address));
+        let packets = config.gateway.tcp.iter().map(|address| (Door::Packets, address));
+        for (door, address) in public.chain(admin).chain(packets) {
             let given = inherited.iter().position(|listener| listener.address() == *address);
             let listener = match given {
                 Some(index) => inherited.swap_remove(index),
-                None => net::bind_stream(address, config.socket_mode)?,
+                None => net::bind_stream(address, config.listen.socket_mode)?,
             };
             listeners.push((door, listener));
         }
@@ -94,6 +99,12 @@ impl Server {
     #[must_use]
     pub fn admin(&self) -> Vec<Address> {
         self.addresses(Door::Admin)
+    }
+
+    /// Where clients connect that speak goim's packets without HTTP.
+    #[must_use]
+    pub fn packets(&self) -> Vec<Address> {
+        self.addresses(Door::Packets)
     }
 
     fn addresses(&self, door: Door) -> Vec<Address> {
@@ -126,13 +137,17 @@ async fn accept(means: &Arc<Means>, door: Door, listener: Listener, slots: &Slot
     loop {
         // At the limit connections wait in the kernel's queue; operators can always come in.
         let slot = match door {
-            Door::Public => Some(Arc::new(slots.take().await)),
+            Door::Public | Door::Packets => Some(Arc::new(slots.take().await)),
             Door::Admin => None,
         };
         match listener.accept().await {
             Ok((stream, peer)) => {
                 failures = 0;
                 means.metrics.connections_accepted.inc();
+                if door == Door::Packets {
+                    websocket::welcome_packets(means, &peer, slot, stream);
+                    continue;
+                }
                 let there = Arc::clone(means);
                 means.tasks.spawn("http", OnExit::Ignore, async move {
                     serve(&there, Visitor { door, peer, slot }, stream).await;
@@ -168,7 +183,7 @@ async fn serve(means: &Arc<Means>, visitor: Visitor, stream: Stream) {
         () = means.tasks.stopping() => {
             connection.as_mut().graceful_shutdown();
             match visitor.door {
-                Door::Public => connection.await,
+                Door::Public | Door::Packets => connection.await,
                 // Whoever has not read to the end by then does without it.
                 Door::Admin => tokio::time::timeout(FAREWELL, connection).await.unwrap_or(Ok(())),
             }
@@ -182,7 +197,7 @@ async fn serve(means: &Arc<Means>, visitor: Visitor, stream: Stream) {
 async fn answer(means: &Arc<Means>, visitor: &Visitor, request: Request<Incoming>) -> Answer {
     match visitor.door {
         Door::Admin => api::admin(means, &request),
-        Door::Public => {
+        Door::Public | Door::Packets => {
             let config = means.config.load_full();
             let fresh = || means.gateway.fresh_request_id();
             let client = Client::of(&visitor.peer, request.headers(), &config.listen.trusted, fresh);

@@ -12,6 +12,7 @@ use hyper::header::CONNECTION;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use hyper::header::ORIGIN;
+use hyper::header::RETRY_AFTER;
 use hyper::header::SEC_WEBSOCKET_ACCEPT;
 use hyper::header::SEC_WEBSOCKET_KEY;
 use hyper::header::SEC_WEBSOCKET_PROTOCOL;
@@ -30,6 +31,8 @@ use crate::config::Dialect;
 use crate::config::Route;
 use crate::gateway::Arriving;
 use crate::gateway::Credentials;
+use crate::gateway::Transport;
+use crate::net::Peer;
 use crate::net::Slot;
 use crate::net::Stream;
 use crate::tasks;
@@ -52,7 +55,9 @@ pub(super) fn upgrade(
     route: Route,
     request: &mut Request<Incoming>,
 ) -> Answer {
-    let (protocol, encoding) = match check(means, &route, request) {
+    let checked = check(means, &route, request);
+    let admitted = checked.and_then(|protocol| admit(means, &client).map(|()| protocol));
+    let (protocol, encoding) = match admitted {
         Ok(protocol) => protocol,
         Err(refused) => {
             let (answer, why) = *refused;
@@ -70,6 +75,7 @@ pub(super) fn upgrade(
         stream,
         leftover,
         route,
+        transport: Transport::WebSocket,
         encoding,
         credentials,
         client: client.address,
@@ -94,6 +100,29 @@ pub(super) fn upgrade(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     answer
+}
+
+/// Gives a connection that speaks goim's packets without HTTP to the gateway.
+pub(super) fn welcome_packets(means: &Arc<Means>, peer: &Peer, slot: Option<Arc<Slot>>, stream: Stream) {
+    let worker = tasks::worker();
+    let client = match peer {
+        Peer::Unix { .. } => None,
+        Peer::Tcp(address) => Some(address.ip().to_canonical()),
+    };
+    let route = Route { path: String::new(), dialect: Dialect::Goim, auth: None, ping_interval: None };
+    means.gateway.welcome(Arriving {
+        stream,
+        leftover: Bytes::new(),
+        route,
+        transport: Transport::Bare,
+        encoding: Encoding::Json,
+        credentials: Credentials::default(),
+        client,
+        request_id: means.gateway.fresh_request_id(),
+        session_id: means.gateway.session_id(worker),
+        worker,
+        slot,
+    });
 }
 
 /// Why an upgrade is refused: the answer, and the words for the log.
@@ -137,6 +166,18 @@ fn check(
         return Ok((Some(PROTOBUF), Encoding::Protobuf));
     }
     Ok((asks_for(JSON).then_some(JSON), Encoding::Json))
+}
+
+/// Lets a client in that does not connect more often than `limits.connect_rate`.
+fn admit(means: &Means, client: &Client) -> Result<(), Refused> {
+    let Err(wait) = means.gateway.admit(client.address) else { return Ok(()) };
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    let why = format!("too many connects from this address; try again in {seconds} s");
+    let mut refused = refuse(StatusCode::TOO_MANY_REQUESTS, &why);
+    if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
+        refused.0.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    Err(refused)
 }
 
 fn refuse(status: StatusCode, why: &str) -> Refused {

@@ -6,6 +6,7 @@ mod dlq;
 mod run;
 mod sink;
 mod spool;
+mod store;
 mod tail;
 mod why;
 
@@ -72,6 +73,8 @@ enum Command {
     Spool(spool::Options),
     /// Look at the log lines that the log server refuses, send them once more, or drop them
     Dlq(dlq::Options),
+    /// Look at the store, or make it anew when it is damaged; the daemon must be stopped
+    Store(store::Options),
     /// Say what happened to a session, a user or a message: refused, dropped, late, not sent
     Why(why::Options),
 }
@@ -117,6 +120,7 @@ pub fn main() -> Exit {
         Command::Sink(options) => sink::sink(*options),
         Command::Spool(options) => spool::spool(&options),
         Command::Dlq(options) => dlq::dlq(&options),
+        Command::Store(options) => store::store(&options),
         Command::Tail(options) => tail::tail(options),
         Command::Why(options) => why::why(options),
     }

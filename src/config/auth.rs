@@ -2,15 +2,39 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use http::Uri;
 
+use super::keys;
+use super::public_key;
 use super::read::Reader;
+use super::read::SIZE_MAX;
+use super::secret;
 use super::secret::Secret;
 use super::settings::Auth;
 use super::settings::AuthMode;
 use super::settings::Config;
 use crate::units::Bare;
+
+/// What only the business API needs.
+const API_KEYS: &[&str] = &[
+    "auth.api_url",
+    "auth.api_concurrency",
+    "auth.api_failures",
+    "auth.api_cache",
+    "auth.api_stale",
+    "auth.api_cache_size",
+];
+
+/// The ways to the keys that tokens are checked with.
+const JWT_KEYS: &[&str] = &[
+    "auth.jwt_secret",
+    "auth.jwt_secret_file",
+    "auth.jwt_public_key",
+    "auth.jwt_public_key_file",
+    "auth.jwks_url",
+];
 
 /// The words for [`AuthMode`].
 pub(super) const MODES: &[(&str, AuthMode)] =
@@ -24,26 +48,48 @@ pub(super) fn auth(read: Reader<'_>, read_secret: &dyn Fn(&Path) -> io::Result<S
     let insecure = read.switch("auth.insecure");
     Auth {
         mode: read.word("auth.mode", MODES).unwrap_or(AuthMode::None),
-        api_url: api_url(read),
+        api_url: url(read, "auth.api_url", "http://127.0.0.1:9000/login"),
         api_timeout: read.duration("auth.api_timeout", Bare::Seconds, "would leave no time for an answer"),
         api_concurrency: read.amount("auth.api_concurrency", 1..=65_536),
+        api_failures: u32::try_from(read.count("auth.api_failures", 1..=1000)).unwrap_or_default(),
+        api_cache: optional_duration(read, "auth.api_cache"),
+        api_stale: optional_duration(read, "auth.api_stale"),
+        api_cache_size: read.size("auth.api_cache_size", 64 << 10..=SIZE_MAX),
         jwt_secret: jwt_secret(read, insecure, read_secret),
+        jwt_public_key: public_key::public_key(read, read_secret),
+        jwks_url: url(read, "auth.jwks_url", "https://login.example.org/.well-known/jwks.json"),
+        jwks_refresh: read.duration(
+            "auth.jwks_refresh",
+            Bare::Seconds,
+            "would read the keys without a pause",
+        ),
+        jwks_pause: read.duration(
+            "auth.jwks_pause",
+            Bare::Seconds,
+            "would let every bad token read the keys",
+        ),
         jwt_audience: read.optional_text("auth.jwt_audience"),
         jwt_issuer: read.optional_text("auth.jwt_issuer"),
         insecure,
+        keys: keys::keys(read, insecure, read_secret),
     }
 }
 
-fn api_url(read: Reader<'_>) -> Option<String> {
-    let text = read.optional_text("auth.api_url")?;
+/// A duration that can be off.
+fn optional_duration(read: Reader<'_>, key: &str) -> Option<Duration> {
+    (!read.is_off(key)).then(|| read.duration(key, Bare::Seconds, "is written \"off\""))
+}
+
+fn url(read: Reader<'_>, key: &str, example: &str) -> Option<String> {
+    let text = read.optional_text(key)?;
     if !is_http_url(&text) {
         let guess = format!("http://{text}");
         let remedy = if !text.contains("://") && is_http_url(&guess) {
             format!("did you mean \"{guess}\"?")
         } else {
-            "write it such as \"http://127.0.0.1:9000/login\"".to_owned()
+            format!("write it such as \"{example}\"")
         };
-        read.wrong("auth.api_url", format!("\"{text}\" is no http:// or https:// URL"), remedy);
+        read.wrong(key, format!("\"{text}\" is no http:// or https:// URL"), remedy);
     }
     Some(text)
 }
@@ -61,53 +107,15 @@ fn jwt_secret(
     insecure: bool,
     read_secret: &dyn Fn(&Path) -> io::Result<String>,
 ) -> Option<Secret> {
-    let (text_key, file_key) = ("auth.jwt_secret", "auth.jwt_secret_file");
-    let written = read.secret(text_key);
-    let file = read.path(file_key);
-    read.relation(
-        &[text_key, file_key],
-        written.is_none() || file.is_none(),
-        "\"jwt_secret\" and \"jwt_secret_file\" are both set, and only one secret can be right",
-        "remove one of them",
-    );
-    let (key, secret) = match file.filter(|_| written.is_none() && read.sound(&[file_key])) {
-        Some(file) => (file_key, secret_from(read, &file, read_secret)),
-        None => (text_key, written),
-    };
-    if let Some(secret) = &secret
-        && secret.len() < SECRET_MIN
-        && !insecure
-    {
+    let (key, secret) = secret::secret(read, ("auth.jwt_secret", "auth.jwt_secret_file"), read_secret)?;
+    if secret.len() < SECRET_MIN && !insecure {
         let problem = format!(
             "the secret has {} bytes, and one below {SECRET_MIN} can be guessed from any token",
             secret.len()
         );
         read.wrong(key, problem, "make one with: openssl rand -base64 48");
     }
-    secret
-}
-
-fn secret_from(
-    read: Reader<'_>,
-    file: &Path,
-    read_secret: &dyn Fn(&Path) -> io::Result<String>,
-) -> Option<Secret> {
-    let key = "auth.jwt_secret_file";
-    match read_secret(file) {
-        Ok(text) if text.trim().is_empty() => {
-            read.wrong(key, format!("{} is empty", file.display()), "write the secret into it");
-            None
-        }
-        Ok(text) => Some(Secret::new(text.trim())),
-        Err(error) => {
-            read.wrong(
-                key,
-                format!("{} can not be read: {error}", file.display()),
-                "mend the path or its permissions",
-            );
-            None
-        }
-    }
+    Some(secret)
 }
 
 /// Whatever way of logging in is used anywhere must be fully set, and what is not used anywhere is mentioned.
@@ -131,19 +139,33 @@ pub(super) fn modes_have_what_they_need(read: Reader<'_>, config: &Config) {
     }
     if used(AuthMode::Jwt) {
         let (key, user) = user(AuthMode::Jwt, "jwt");
-        let problem = format!("{user} needs \"jwt_secret\" or \"jwt_secret_file\", to check tokens");
-        let keys = &[key, "auth.jwt_secret", "auth.jwt_secret_file"];
-        read.relation(keys, auth.jwt_secret.is_some(), problem, "write one of them under [auth]");
+        let problem = format!(
+            "{user} needs \"jwt_secret\", \"jwt_public_key\" (or a file with one of them) or \"jwks_url\", to check tokens"
+        );
+        let has_key = auth.jwt_secret.is_some() || auth.jwt_public_key.is_some() || auth.jwks_url.is_some();
+        let mut keys = vec![key];
+        keys.extend(JWT_KEYS);
+        read.relation(&keys, has_key, problem, "write one of them under [auth]");
     }
-    let api_keys = ["auth.api_url", "auth.api_timeout", "auth.api_concurrency"];
-    let jwt_keys = ["auth.jwt_secret", "auth.jwt_secret_file", "auth.jwt_audience", "auth.jwt_issuer"];
-    let unused = [(AuthMode::Api, "api", &api_keys[..]), (AuthMode::Jwt, "jwt", &jwt_keys[..])];
-    for (_, word, keys) in unused.into_iter().filter(|(mode, ..)| known && !used(*mode)) {
-        for key in keys.iter().filter(|key| read.is_changed(key)) {
-            read.notice(
-                key,
-                &format!("without effect, because neither mode nor a route's auth is \"{word}\""),
-            );
+    let stale_is_longer =
+        auth.api_stale.is_none_or(|stale| auth.api_cache.is_none_or(|cache| cache <= stale));
+    read.relation(
+        &["auth.api_stale", "auth.api_cache"],
+        stale_is_longer,
+        "\"api_stale\" is below \"api_cache\", so an answer would end while it still counts",
+        "raise api_stale or lower api_cache",
+    );
+    let effect = |key: &str, text: &str| {
+        if known && read.is_changed(key) {
+            read.notice(key, text);
         }
+    };
+    if !used(AuthMode::Api) {
+        let text = "without effect, because neither mode nor a route's auth is \"api\"";
+        API_KEYS.iter().for_each(|key| effect(key, text));
+    }
+    if !used(AuthMode::Jwt) {
+        let text = "for tokens for single rooms only, because neither mode nor a route's auth is \"jwt\"";
+        JWT_KEYS.iter().for_each(|key| effect(key, text));
     }
 }

@@ -49,15 +49,16 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         logger.retry_max_interval, logger.periodic_flush, logger.max_line, logger.replay_tail,
         ingest.listen, ingest.receive_buffer,
         gateway.login_timeout, gateway.ping_interval, gateway.pong_timeout, gateway.client_queue,
-        gateway.memory, gateway.allowed_origins,
-        auth.mode, auth.api_url, auth.api_timeout, auth.api_concurrency, auth.jwt_secret, auth.jwt_audience,
-        auth.jwt_issuer, auth.insecure,
+        gateway.tcp, gateway.memory, gateway.allowed_origins,
+        auth.mode, auth.api_url, auth.api_timeout, auth.api_concurrency, auth.api_failures, auth.api_cache,
+        auth.api_stale, auth.api_cache_size, auth.jwt_secret, auth.jwt_public_key, auth.jwks_url,
+        auth.jwks_refresh, auth.jwks_pause, auth.jwt_audience, auth.jwt_issuer, auth.insecure,
         chat.page, chat.subscribe_url, chat.push_url, chat.face, chat.customers, chat.profile_ttl,
         chat.token_ttl, chat.recall_window, chat.upload_size, chat.upload_ttl, chat.upload_limit,
         store.limit, store.checkpoint_interval, store.queue, store.cache, store.durability,
         limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.rooms,
-        limits.sessions_per_user, limits.header,
-        limits.header_timeout,
+        limits.sessions_per_user, limits.connect_rate, limits.connect_rate_user, limits.join_rate,
+        limits.publish_rate, limits.header, limits.header_timeout,
     );
     let lists = [
         ("log.sample", old.log.samples != new.log.samples),
@@ -69,6 +70,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         ("store.path", old.store.path != new.store.path && old.data_dir == new.data_dir),
         ("gateway.route", old.gateway.routes != new.gateway.routes),
         ("chat.shop", old.chat.shops != new.chat.shops),
+        ("auth.key", old.auth.keys != new.auth.keys),
         ("gateway.namespace", old.gateway.namespaces != new.gateway.namespaces),
     ];
     let target = target(&old.logger.target, &new.logger.target);
@@ -150,6 +152,9 @@ mod tests {
     use crate::config::load;
     use crate::config::schema::KEYS;
 
+    const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+
     /// A value other than the default for each key, with what else must be set for it to count.
     const OTHERS: &[(&str, &str, &[&str])] = &[
         ("node", "web-2", &[]),
@@ -202,6 +207,7 @@ mod tests {
         ("gateway.ping_interval", "1m", &[]),
         ("gateway.pong_timeout", "1s", &[]),
         ("gateway.client_queue", "2m", &[]),
+        ("gateway.tcp", "[\"tcp:127.0.0.1:3101\"]", &[]),
         ("gateway.memory", "1g", &[]),
         ("gateway.allowed_origins", "[\"https://example.org\"]", &[]),
         ("gateway.route", "[{ path = \"/sub\", dialect = \"centrifuge\" }]", &[]),
@@ -210,6 +216,14 @@ mod tests {
         ("auth.api_url", "http://localhost", &[]),
         ("auth.api_timeout", "1s", &[]),
         ("auth.api_concurrency", "1", &[]),
+        ("auth.api_failures", "1", &[]),
+        ("auth.api_cache", "1m", &["auth.api_stale=1h"]),
+        ("auth.api_stale", "1h", &[]),
+        ("auth.api_cache_size", "1m", &[]),
+        ("auth.jwt_public_key", ED25519, &[]),
+        ("auth.jwks_url", "http://localhost/keys", &[]),
+        ("auth.jwks_refresh", "1h", &[]),
+        ("auth.jwks_pause", "1s", &[]),
         ("auth.jwt_secret", "0123456789abcdef0123456789abcdef", &[]),
         ("auth.jwt_audience", "me", &[]),
         ("auth.jwt_issuer", "you", &[]),
@@ -232,12 +246,17 @@ mod tests {
         ("store.queue", "32m", &[]),
         ("store.cache", "32m", &[]),
         ("store.durability", "synced", &[]),
+        ("auth.key", "[{ name = \"shop\", key = \"0123456789abcdef\", scopes = [\"*\"] }]", &[]),
         ("limits.connections", "1", &[]),
         ("limits.frame", "1k", &[]),
         ("limits.room_name", "1", &[]),
         ("limits.rooms", "10", &[]),
         ("limits.sessions_per_user", "1", &[]),
         ("limits.rooms_per_session", "1", &[]),
+        ("limits.connect_rate", "20/s", &[]),
+        ("limits.connect_rate_user", "20/m burst 3", &[]),
+        ("limits.join_rate", "20/s", &[]),
+        ("limits.publish_rate", "20/s", &[]),
         ("limits.header", "1k", &[]),
         ("limits.header_timeout", "1s", &[]),
     ];
@@ -251,6 +270,7 @@ mod tests {
         "logger.ssl_key",
         "logger.target_order",
         "auth.jwt_secret_file",
+        "auth.jwt_public_key_file",
     ];
 
     fn config(arguments: &[String]) -> Config {

@@ -109,20 +109,20 @@ fn data_dir(read: Reader<'_>) -> PathBuf {
 
 fn listen(read: Reader<'_>) -> Listen {
     Listen {
-        public: http_addresses(read, "listen.public"),
-        admin: http_addresses(read, "listen.admin"),
+        public: stream_addresses(read, "listen.public", "HTTP needs"),
+        admin: stream_addresses(read, "listen.admin", "HTTP needs"),
         socket_mode: socket_mode(read),
         trusted: trusted(read),
     }
 }
 
-/// The addresses of a list, which must be streams.
-fn http_addresses(read: Reader<'_>, key: &str) -> Vec<Address> {
+/// The addresses of a list, which must be streams because of what `needs` one.
+pub(super) fn stream_addresses(read: Reader<'_>, key: &str, needs: &str) -> Vec<Address> {
     let mut addresses = Vec::new();
     for (address, place) in read.addresses(key) {
         if matches!(address, Address::Unixgram(_) | Address::Udp(_)) {
             let remedy = address.to_string().replacen("unixgram:", "unix:", 1).replacen("udp:", "tcp:", 1);
-            let problem = format!("\"{address}\": HTTP needs a stream");
+            let problem = format!("\"{address}\": {needs} a stream");
             read.wrong_at(place, key, problem, format!("did you mean {remedy}?"));
         }
         addresses.push(address);
@@ -229,6 +229,10 @@ fn limits(read: Reader<'_>) -> Limits {
         rooms_per_session: read.amount("limits.rooms_per_session", 1..=65_536),
         rooms: read.amount("limits.rooms", 1..=100_000_000),
         sessions_per_user: read.amount("limits.sessions_per_user", 1..=65_536),
+        connect_rate: read.rate("limits.connect_rate"),
+        connect_rate_user: read.rate("limits.connect_rate_user"),
+        join_rate: read.rate("limits.join_rate"),
+        publish_rate: read.rate("limits.publish_rate"),
         header: read.size("limits.header", 1024..=1 << 20),
         header_timeout: read.duration(
             "limits.header_timeout",
@@ -241,7 +245,7 @@ fn limits(read: Reader<'_>) -> Limits {
 /// No two listeners may have one address; with port 0 they have not.
 fn each_address_once(read: Reader<'_>) {
     let mut seen: Vec<(Address, Place, &str)> = Vec::new();
-    for key in ["listen.public", "listen.admin", "ingest.listen"] {
+    for key in ["listen.public", "listen.admin", "ingest.listen", "gateway.tcp"] {
         // A list that can not be read was reported when its section was.
         if !read.sound(&[key]) {
             continue;
@@ -297,7 +301,9 @@ fn no_line_comes_back(read: Reader<'_>, config: &Config) {
 }
 
 fn nothing_insecure_in_public(read: Reader<'_>, config: &Config) {
-    if let Some(address) = config.listen.public.iter().find(|address| !address.is_local()) {
+    if let Some(address) =
+        config.listen.public.iter().chain(&config.gateway.tcp).find(|address| !address.is_local())
+    {
         read.relation(
             &["auth.insecure", "listen.public"],
             !config.auth.insecure,
@@ -308,7 +314,7 @@ fn nothing_insecure_in_public(read: Reader<'_>, config: &Config) {
     if config.auth.insecure && read.sound(&["auth.insecure"]) {
         read.notice(
             "auth.insecure",
-            "clients need no login and backends no key; this is for trials on one machine",
+            "clients need no login, or name their user themselves, and backends need no key; this is for trials on one machine",
         );
     }
     if let Some(address) = config.listen.admin.iter().find(|address| !address.is_local()) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::auth;
+use super::check;
 use super::mistake::Place;
 use super::namespace;
 use super::read::Reader;
@@ -16,8 +17,13 @@ use crate::units::Bare;
 pub const BUILT_IN_PATHS: &[&str] =
     &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/tail", "/api/", "/open/", "/upload/"];
 
-const DIALECTS: &[(&str, Dialect)] =
-    &[("centrifuge", Dialect::Centrifuge), ("openresty-push", Dialect::OpenrestyPush)];
+const DIALECTS: &[(&str, Dialect)] = &[
+    ("centrifuge", Dialect::Centrifuge),
+    ("openresty-push", Dialect::OpenrestyPush),
+    ("goim", Dialect::Goim),
+    ("orim", Dialect::Orim),
+    ("golang-im", Dialect::GolangIm),
+];
 /// Less than this would be used up by a handful of rooms.
 const MEMORY_MIN: u64 = 1024 * 1024;
 
@@ -36,6 +42,7 @@ pub(super) fn gateway(read: Reader<'_>) -> Gateway {
     );
     Gateway {
         routes: routes(read, pong_timeout),
+        tcp: check::stream_addresses(read, "gateway.tcp", "goim's packets need"),
         namespaces: namespace::namespaces(read),
         memory: read.size("gateway.memory", MEMORY_MIN..=SIZE_MAX),
         login_timeout: read.duration("gateway.login_timeout", Bare::Seconds, "would leave no time to log in"),
@@ -56,7 +63,8 @@ fn routes(read: Reader<'_>, pong_timeout: Duration) -> Vec<Route> {
             None => table.wrong_at(place.clone(), "path", "a route needs a path", "write path = \"/ws\""),
         }
         if !table.has("dialect") {
-            let remedy = "write dialect = \"centrifuge\" or dialect = \"openresty-push\"";
+            let remedy =
+                "write dialect = \"centrifuge\", \"openresty-push\", \"goim\", \"orim\" or \"golang-im\"";
             table.wrong_at(place, "dialect", "a route needs a dialect", remedy);
         }
         let ping_interval =
@@ -120,7 +128,7 @@ fn check_origin(read: Reader<'_>, origin: &str, place: Place) {
     let right = format!("{scheme}://{host}");
     if origin == "*" {
         read.wrong_at(place, key, "\"*\" is no origin", "an empty list allows any");
-    } else if origin != right || host.is_empty() || host.contains(['*', '@', ' ', '?', '#']) {
+    } else if origin != right || host.is_empty() || !is_host_or_pattern(host) {
         let problem = format!("\"{origin}\" is not what browsers send as origin");
         read.wrong_at(
             place,
@@ -131,6 +139,16 @@ fn check_origin(read: Reader<'_>, origin: &str, place: Place) {
     }
 }
 
+/// True for what can be a name and port, and for `*.` before one: behind it a dot is needed, or it would stand for
+/// everybody below a whole top-level domain.
+fn is_host_or_pattern(host: &str) -> bool {
+    let (name, is_enough) = match host.strip_prefix("*.") {
+        Some(name) => (name, name.contains('.')),
+        None => (host, true),
+    };
+    is_enough && !name.is_empty() && !name.contains(['*', '@', ' ', '?', '#'])
+}
+
 fn suggested<'a>(right: &'a str, host: &str) -> &'a str {
-    if host.is_empty() || host.contains(['*', '@', ' ', '?', '#']) { "https://example.org" } else { right }
+    if !is_host_or_pattern(host) { "https://example.org" } else { right }
 }

@@ -1,8 +1,8 @@
 //! The configuration: a text, variables and arguments become one [`Config`], or a list of everything that is wrong.
 //!
-//! It does no I/O. The caller hands in what was read ([`Sources`]); only the file of the JWT secret is named in the
-//! configuration itself, so it is read through a function that the caller hands in as well. Thus every case is a
-//! test without files, and one run reports all mistakes, that file's included.
+//! It does no I/O. The caller hands in what was read ([`Sources`]); only files with secrets and keys are named
+//! in the configuration itself, so they are read through a function that the caller hands in as well. Thus every case is a
+//! test without files, and one run reports all mistakes, those files' included.
 //!
 //! The path of the data:
 //!
@@ -11,7 +11,7 @@
 //!      └── file.rs ──┘          └──────── overlay.rs ────────┘
 //!                  raw.rs: values with their places, one layer over the other; unknown keys (schema.rs, nearest.rs)
 //!                  read.rs: one value becomes one type, or one mistake
-//!                  check.rs, logger.rs, gateway.rs, auth.rs: sections, and what must hold between values
+//!                  check.rs, logger.rs, gateway.rs, auth.rs, keys.rs, public_key.rs: sections, and what must hold between values
 //!                  settings.rs: what is true
 //! ```
 //!
@@ -27,11 +27,13 @@ mod chat;
 mod check;
 mod file;
 mod gateway;
+mod keys;
 mod logger;
 mod mistake;
 mod namespace;
 mod nearest;
 mod overlay;
+mod public_key;
 mod raw;
 mod read;
 mod schema;
@@ -72,7 +74,7 @@ pub struct Sources<'a> {
     pub arguments: &'a [String],
     /// The host name, from which the node takes its name if nobody gave it one.
     pub host_name: &'a str,
-    /// Reads the file named by `auth.jwt_secret_file`.
+    /// Reads a file named by `auth.jwt_secret_file`, `auth.jwt_public_key_file` or `auth.key.key_file`.
     pub read_secret: &'a dyn Fn(&Path) -> io::Result<String>,
 }
 

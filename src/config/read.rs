@@ -19,6 +19,7 @@ use super::secret::Secret;
 use crate::address::Address;
 use crate::units;
 use crate::units::Bare;
+use crate::units::Rate;
 
 /// The largest size that any key takes: what the kernel takes for a socket buffer.
 pub(super) const SIZE_MAX: u64 = 1 << 30;
@@ -275,6 +276,25 @@ impl<'a> Reader<'a> {
         Duration::ZERO
     }
 
+    /// A rate; `None` for "off" or `false`, which is no limit.
+    pub(super) fn rate(&self, key: &str) -> Option<Rate> {
+        match self.content(key)? {
+            _ if self.is_off(key) => return None,
+            Content::Text(text) => match units::rate(text) {
+                Ok(rate) => return Some(rate),
+                Err(error) => self.wrong(key, error.to_string(), ""),
+            },
+            other => {
+                let example = match other {
+                    Content::Whole(number) => format!("\"{number}/s\""),
+                    _ => "\"20/s\"".to_owned(),
+                };
+                self.mistyped(key, other, "a rate", &example);
+            }
+        }
+        None
+    }
+
     /// True if the value is this word or `false`, which turns the key off.
     pub(super) fn is_off(&self, key: &str) -> bool {
         matches!(self.content(key), Some(Content::Switch(false)))
@@ -306,6 +326,28 @@ impl<'a> Reader<'a> {
             }
         }
         texts
+    }
+
+    /// A list of words, each at most once.
+    pub(super) fn words<T: Copy + PartialEq>(&self, key: &str, words: &[(&str, T)]) -> Vec<T> {
+        let known = words.iter().map(|(word, _)| *word);
+        let mut found = Vec::new();
+        for (text, place) in self.texts(key) {
+            match words.iter().find(|(word, _)| *word == text) {
+                Some((_, meaning)) if found.contains(meaning) => {
+                    self.wrong_at(place, key, format!("\"{text}\" is listed twice"), "write each word once");
+                }
+                Some((_, meaning)) => found.push(*meaning),
+                None => {
+                    let near = nearest(&text, known.clone()).map(|near| format!("did you mean \"{near}\"?"));
+                    let all =
+                        || known.clone().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+                    let remedy = near.unwrap_or_else(|| format!("there are {}", all()));
+                    self.wrong_at(place, key, format!("\"{text}\" is not known"), remedy);
+                }
+            }
+        }
+        found
     }
 
     /// A list of addresses, each with its place.

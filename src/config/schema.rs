@@ -58,6 +58,8 @@ pub(super) const NAMESPACE: &[&str] = &[
     "join_leave",
     "slow",
 ];
+/// The keys of `[[auth.key]]`.
+pub(super) const KEY: &[&str] = &["name", "key", "key_file", "scopes", "rate"];
 
 /// The keys of `[[chat.shop]]`.
 pub(super) const SHOP: &[&str] = &["id", "name", "face", "staff"];
@@ -128,6 +130,7 @@ pub(super) const KEYS: &[Key] = &[
     live("gateway", "ping_interval", Kind::Scalar),
     live("gateway", "pong_timeout", Kind::Scalar),
     live("gateway", "client_queue", Kind::Scalar),
+    restart("gateway", "tcp", Kind::List),
     live("gateway", "memory", Kind::Scalar),
     live("gateway", "allowed_origins", Kind::List),
     live("gateway", "route", Kind::Tables(ROUTE)),
@@ -136,8 +139,17 @@ pub(super) const KEYS: &[Key] = &[
     live("auth", "api_url", Kind::Text),
     live("auth", "api_timeout", Kind::Scalar),
     live("auth", "api_concurrency", Kind::Scalar),
+    live("auth", "api_failures", Kind::Scalar),
+    live("auth", "api_cache", Kind::Scalar),
+    live("auth", "api_stale", Kind::Scalar),
+    live("auth", "api_cache_size", Kind::Scalar),
     live("auth", "jwt_secret", Kind::Text),
     live("auth", "jwt_secret_file", Kind::Text),
+    live("auth", "jwt_public_key", Kind::Text),
+    live("auth", "jwt_public_key_file", Kind::Text),
+    live("auth", "jwks_url", Kind::Text),
+    live("auth", "jwks_refresh", Kind::Scalar),
+    live("auth", "jwks_pause", Kind::Scalar),
     live("auth", "jwt_audience", Kind::Text),
     live("auth", "jwt_issuer", Kind::Text),
     live("auth", "insecure", Kind::Scalar),
@@ -159,12 +171,17 @@ pub(super) const KEYS: &[Key] = &[
     restart("store", "queue", Kind::Scalar),
     restart("store", "cache", Kind::Scalar),
     restart("store", "durability", Kind::Text),
+    live("auth", "key", Kind::Tables(KEY)),
     restart("limits", "connections", Kind::Scalar),
     live("limits", "frame", Kind::Scalar),
     live("limits", "room_name", Kind::Scalar),
     live("limits", "rooms_per_session", Kind::Scalar),
     live("limits", "rooms", Kind::Scalar),
     live("limits", "sessions_per_user", Kind::Scalar),
+    live("limits", "connect_rate", Kind::Scalar),
+    live("limits", "connect_rate_user", Kind::Scalar),
+    live("limits", "join_rate", Kind::Scalar),
+    live("limits", "publish_rate", Kind::Scalar),
     live("limits", "header", Kind::Scalar),
     live("limits", "header_timeout", Kind::Scalar),
 ];
@@ -290,7 +307,9 @@ mod tests {
                 comment.clear();
             }
         }
-        let tables = KEYS.iter().filter(|key| matches!(key.kind, Kind::Tables(_))).count();
+        let in_brackets = |key: &&Key| crate::config::DEFAULTS.contains(&format!("\n[[{}]]\n", key.dotted()));
+        let tables =
+            KEYS.iter().filter(|key| matches!(key.kind, Kind::Tables(_))).filter(in_brackets).count();
         assert_eq!(explained + tables, KEYS.len());
     }
 

@@ -13,6 +13,7 @@ use super::shipping::Logger;
 use super::store::Store;
 use crate::address::Address;
 use crate::record::Action;
+use crate::units::Rate;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +130,8 @@ pub struct Ingest {
 pub struct Gateway {
     /// Where clients connect, with unique paths.
     pub routes: Vec<Route>,
+    /// Where clients connect that speak goim's packets over TCP, without HTTP.
+    pub tcp: Vec<Address>,
     /// The rules of rooms by prefix; there always is one with the empty name.
     pub namespaces: Vec<Namespace>,
     /// From the upgrade to a finished login.
@@ -165,6 +168,12 @@ pub enum Dialect {
     Centrifuge,
     /// Text frames after a login with `?token=`.
     OpenrestyPush,
+    /// goim's packets.
+    Goim,
+    /// The packets of openresty-im.
+    Orim,
+    /// The packets of golang-im.
+    GolangIm,
 }
 
 /// `[[gateway.namespace]]`: the rules of the rooms whose names begin with `name:`.
@@ -234,14 +243,70 @@ pub struct Auth {
     pub api_timeout: Duration,
     /// Questions at the same time; more wait.
     pub api_concurrency: usize,
-    /// The HS256 secret; set wherever a mode is [`AuthMode::Jwt`], from the key or from its file.
+    /// Failures in a row after which the API counts as away.
+    pub api_failures: u32,
+    /// How long a good answer counts for the same token; `None`: not at all.
+    pub api_cache: Option<Duration>,
+    /// How old a good answer may be that counts while the API is away; `None`: none does.
+    pub api_stale: Option<Duration>,
+    /// Bytes for answers that are kept.
+    pub api_cache_size: usize,
+    /// The secret of HS256, HS384 and HS512 tokens, from the key or from its file.
     pub jwt_secret: Option<Secret>,
+    /// The public key of tokens signed otherwise, from the key or from its file.
+    pub jwt_public_key: Option<PublicKey>,
+    /// Where a set of public keys can be read.
+    pub jwks_url: Option<String>,
+    /// The age at which that set is read again.
+    pub jwks_refresh: Duration,
+    /// The shortest pause between two readings of it.
+    pub jwks_pause: Duration,
     /// What `aud` must contain.
     pub jwt_audience: Option<String>,
     /// What `iss` must be.
     pub jwt_issuer: Option<String>,
     /// Trials on one machine: anonymous users, no API keys, weak secrets.
     pub insecure: bool,
+    /// `[[auth.key]]`: the backends that may use the server API, with unique names and keys.
+    pub keys: Vec<ApiKey>,
+}
+
+/// `[[auth.key]]`: one backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its name, for the log.
+    pub name: String,
+    /// What it presents.
+    pub secret: Secret,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// How often; `None`: as often as it likes.
+    pub rate: Option<Rate>,
+}
+
+/// What a key of the server API is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// To publish into rooms.
+    Publish,
+    /// To let sessions enter and leave rooms.
+    Subscribe,
+    /// To end sessions, and to renew or end their logins.
+    Disconnect,
+    /// To see who is in a room.
+    Presence,
+    /// To read and remove the history of rooms.
+    History,
+    /// To see rooms, nodes and counts.
+    Info,
+    /// The endpoints of goim.
+    Goim,
+    /// The endpoints of the chat.
+    Chat,
+    /// To change the rules of rooms.
+    Namespaces,
+    /// All of these.
+    All,
 }
 
 /// Who decides about a login.
@@ -253,6 +318,28 @@ pub enum AuthMode {
     Api,
     /// A signed token.
     Jwt,
+}
+
+/// A public key that tokens are checked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// The key in PEM.
+    pub pem: String,
+    /// What kind it is, which says what algorithms it is for.
+    pub kind: KeyKind,
+}
+
+/// The kinds of public keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// RS256 to RS512, PS256 to PS512.
+    Rsa,
+    /// ES256.
+    P256,
+    /// ES384.
+    P384,
+    /// EdDSA.
+    Ed25519,
 }
 
 /// `[limits]`: what one process, connection and session may take.
@@ -270,6 +357,14 @@ pub struct Limits {
     pub rooms: usize,
     /// Sessions that one user may have; the oldest makes room for one more.
     pub sessions_per_user: usize,
+    /// How often one address may connect; `None`: as often as it likes.
+    pub connect_rate: Option<Rate>,
+    /// How often one user may log in.
+    pub connect_rate_user: Option<Rate>,
+    /// How often one user, or one session without a user, may ask to enter a room.
+    pub join_rate: Option<Rate>,
+    /// How often one user, or one session without a user, may publish.
+    pub publish_rate: Option<Rate>,
     /// Bytes of a request's head.
     pub header: usize,
     /// From the first to the last byte of a request's head.

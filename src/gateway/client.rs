@@ -22,6 +22,7 @@ use crate::gateway::pulse::Pulse;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
 use crate::gateway::session::Entrance;
+use crate::gateway::session::Heartbeat;
 use crate::gateway::session::Session;
 use crate::gateway::session::World;
 use crate::gateway::step::Arrival;
@@ -32,10 +33,10 @@ use crate::gateway::step::Question;
 use crate::gateway::step::RoomError;
 use crate::gateway::step::Step;
 use crate::gateway::step::Welcome;
+use crate::gateway::throttle::Pace;
 use crate::metrics::ByDialect;
 use crate::net::Slot;
 use crate::trail::Subject;
-use crate::wire::centrifuge::Encoding;
 use crate::wire::payload::Payload;
 
 /// A client that renews its token does so when it expires: it may be this late.
@@ -77,7 +78,7 @@ impl Client {
     pub(super) fn new(shared: Arc<Shared>, arriving: Arriving) -> Self {
         let now = clock::uptime();
         let settings = shared.settings.load_full();
-        let form = form(arriving.route.dialect, arriving.encoding);
+        let form = Form::of(arriving.route.dialect, arriving.transport, arriving.encoding);
         let number = arriving.session_id.number();
         let budget = Arc::clone(&shared.budget);
         let link = Arc::new(Link::new(number, form, arriving.stream, settings.queue_max, budget, now));
@@ -114,6 +115,7 @@ impl Client {
             node: &self.shared.node,
             ping_seconds: self.ping_seconds,
             unix: clock::wall().as_secs(),
+            pace: Pace { throttle: &self.shared.throttle, rates: &settings.rates, now: clock::uptime() },
         };
         step(&mut self.session, &world, &mut effects);
         self.apply(effects)
@@ -136,6 +138,9 @@ impl Client {
                 Effect::Leave { room, notice } => self.leave(&room, notice),
                 Effect::Publish { room, payload, command } => self.publish(&room, payload, command),
                 Effect::Ask { room, question, command } => self.ask(&room, question, command),
+                Effect::Accept(operations) => self.link.accept(operations),
+                Effect::Read { reply, .. } => self.send(reply),
+                Effect::Count { room, heartbeat } => self.count(room.as_deref(), heartbeat),
                 Effect::Refused(why) => self.shared.means.trail.web_err(&self.subject(), 403, &why),
                 Effect::Close(reason) => {
                     self.link.close(reason);
@@ -179,7 +184,8 @@ impl Client {
     /// What must make room for this login does.
     fn displace(&self) {
         let max = self.shared.settings.load().sessions_per_user;
-        let displaced = self.shared.registry.login(&self.link, self.profile.address, None, max);
+        let key = self.session.device();
+        let displaced = self.shared.registry.login(&self.link, self.profile.address, key, max);
         if let Some(replaced) = displaced.replaced {
             replaced.close(CloseReason::Replaced);
         }
@@ -237,6 +243,12 @@ impl Client {
         }
     }
 
+    /// Answers a heartbeat with the number of sessions in the client's room.
+    fn count(&self, room: Option<&str>, heartbeat: Heartbeat) {
+        let count = room.map_or(0, |room| self.shared.rooms.members(room));
+        self.send(heartbeat.answer(self.link.form(), count));
+    }
+
     fn busy(&self, command: Option<u32>) {
         let reply = command.and_then(|command| self.link.form().reply(command, Err(RoomError::Busy)));
         if let Some(reply) = reply {
@@ -250,7 +262,7 @@ impl Client {
 
     /// Takes the client off the registry; true when it was its user's last session.
     pub(super) fn depart(&self) -> bool {
-        self.shared.registry.remove(&self.link, self.profile.address, None)
+        self.shared.registry.remove(&self.link, self.profile.address, self.session.device())
     }
 
     /// When the session expires, on the gateway's clock.
@@ -273,19 +285,13 @@ impl Client {
     }
 }
 
-/// The form in which a client gets frames.
-fn form(dialect: Dialect, encoding: Encoding) -> Form {
-    match (dialect, encoding) {
-        (Dialect::Centrifuge, Encoding::Json) => Form::Json,
-        (Dialect::Centrifuge, Encoding::Protobuf) => Form::Protobuf,
-        (Dialect::OpenrestyPush, _) => Form::Text,
-    }
-}
-
 /// The name of a dialect in log and metrics.
 pub(super) fn name(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Centrifuge => "centrifuge",
         Dialect::OpenrestyPush => "openresty-push",
+        Dialect::Goim => "goim",
+        Dialect::Orim => "orim",
+        Dialect::GolangIm => "golang-im",
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::Dialect;
+use crate::wire::goim;
+use crate::wire::orim;
 
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum CloseReason {
     NotUtf8,
     /// A frame broke the rules of its dialect.
     BadRequest(String),
+    /// A packet of goim or a relative is not what its length or header says.
+    BadPacket(goim::Fault),
     /// No login within the time allowed.
     LoginTimeout,
     /// The login brought no token.
@@ -67,6 +71,11 @@ pub enum CloseReason {
         /// The words for the client.
         reason: Arc<str>,
     },
+    /// The user logs in more often than the limit allows.
+    TooManyRequests {
+        /// Seconds until a login may succeed.
+        retry_after: u64,
+    },
     /// The daemon is stopping.
     Shutdown,
 }
@@ -82,6 +91,7 @@ impl CloseReason {
             Self::TooLong { .. } => "too_long",
             Self::NotUtf8 => "not_utf8",
             Self::BadRequest(_) => "bad_request",
+            Self::BadPacket(fault) => fault.name(),
             Self::LoginTimeout => "login_timeout",
             Self::TokenMissing => "token_missing",
             Self::TokenInvalid(_) => "token_invalid",
@@ -97,6 +107,7 @@ impl CloseReason {
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::NoRoom => "no_room",
             Self::Kicked { .. } => "kicked",
+            Self::TooManyRequests { .. } => "too_many_requests",
             Self::Shutdown => "shutdown",
         }
     }
@@ -104,7 +115,7 @@ impl CloseReason {
     /// The close code that the client gets.
     ///
     /// Centrifuge: 3000 to 3499 tell the client to come back, 3500 and above to stay away. The push gateway has
-    /// four codes of its own; where they do not apply, the codes of RFC 6455 do.
+    /// four codes of its own; where they do not apply, the codes of RFC 6455 do, as for goim and its relatives.
     #[must_use]
     pub fn code(&self, dialect: Dialect) -> u16 {
         let (centrifuge, push) = match self {
@@ -114,6 +125,7 @@ impl CloseReason {
             Self::TooLong { .. } => (1009, 1009),
             Self::NotUtf8 => (1007, 1007),
             Self::BadRequest(_) => (3501, 1003),
+            Self::BadPacket(_) => (3501, 1002),
             Self::LoginTimeout => (3502, 4000),
             Self::TokenMissing => (3500, 4001),
             Self::TokenInvalid(_) | Self::Refused(_) => (3500, 4008),
@@ -127,11 +139,17 @@ impl CloseReason {
             Self::NoRoom => (3013, 1013),
             Self::Kicked { code: Some(code), .. } => (*code, *code),
             Self::Kicked { code: None, .. } => (3503, 1008),
+            Self::TooManyRequests { .. } => (3013, 1013),
             Self::Shutdown => (3001, 1012),
         };
         match dialect {
             Dialect::Centrifuge => centrifuge,
             Dialect::OpenrestyPush => push,
+            Dialect::Goim | Dialect::Orim | Dialect::GolangIm => match push {
+                // The originals end a login that fails, or a silent client, with the code of a normal end.
+                4000..=4999 if !matches!(self, Self::Kicked { .. }) => 1000,
+                code => code,
+            },
         }
     }
 
@@ -145,6 +163,9 @@ impl CloseReason {
             (Self::NoUser, Dialect::OpenrestyPush) => "user info get error.".into(),
             (Self::LoginTimeout | Self::HeartbeatTimeout, Dialect::OpenrestyPush) => {
                 "connectted timeout".into()
+            }
+            (Self::TokenMissing | Self::TokenInvalid(_) | Self::Refused(_), Dialect::Orim) => {
+                orim::AUTH_ERROR.into()
             }
             // What is wrong with the business API is for the operator's log, not for clients.
             (Self::AuthUnavailable(_) | Self::AuthNonsense(_) | Self::NoUser, _) => {
@@ -165,6 +186,7 @@ impl CloseReason {
             Self::TooLong { limit } => format!("message longer than {limit} bytes").into(),
             Self::NotUtf8 => "text frame is not UTF-8".into(),
             Self::BadRequest(why) => format!("bad request: {why}").into(),
+            Self::BadPacket(fault) => format!("bad packet: {fault}").into(),
             Self::LoginTimeout => "no login in time".into(),
             Self::TokenMissing => "token missing".into(),
             Self::TokenInvalid(why) => format!("invalid token: {why}").into(),
@@ -184,6 +206,9 @@ impl CloseReason {
             }
             Self::NoRoom => "too many rooms, or a room has a backlog: try again later".into(),
             Self::Kicked { reason, .. } => reason.to_string().into(),
+            Self::TooManyRequests { retry_after } => {
+                format!("too many logins of this user; try again in {retry_after} s").into()
+            }
             Self::Shutdown => "shutdown".into(),
         }
     }
@@ -200,6 +225,7 @@ impl CloseReason {
                 | Self::AuthUnavailable(_)
                 | Self::AuthNonsense(_)
                 | Self::NoUser
+                | Self::TooManyRequests { .. }
         )
     }
 
@@ -235,6 +261,7 @@ mod tests {
         let comes_back = |reason: &CloseReason| (3000..3500).contains(&reason.code(Dialect::Centrifuge));
         assert!(comes_back(&CloseReason::Shutdown));
         assert!(comes_back(&CloseReason::Slow { limit: 1 }));
+        assert!(comes_back(&CloseReason::TooManyRequests { retry_after: 1 }));
         assert!(comes_back(&CloseReason::AuthUnavailable(String::new())));
         assert!(!comes_back(&CloseReason::TokenInvalid(String::new())));
         assert!(!comes_back(&CloseReason::BadRequest(String::new())));

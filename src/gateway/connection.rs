@@ -21,6 +21,7 @@ use crate::clock;
 use crate::gateway::Arriving;
 use crate::gateway::CloseReason;
 use crate::gateway::Shared;
+use crate::gateway::Transport;
 use crate::gateway::client::Ask;
 use crate::gateway::client::Client;
 use crate::gateway::farewell;
@@ -29,6 +30,8 @@ use crate::gateway::session::Credentials;
 use crate::gateway::session::Identity;
 use crate::gateway::session::Input;
 use crate::gateway::session::Refusal;
+use crate::wire::goim;
+use crate::wire::goim::Packets;
 
 /// How much of one connection is read at once before others have their turn: 8 reads of 64 KiB.
 const READS_MAX: usize = 8;
@@ -51,10 +54,17 @@ enum Checked {
 
 type Check = Pin<Box<dyn Future<Output = Checked> + Send>>;
 
+/// What takes apart the bytes of a client.
+enum Reader {
+    WebSocket(Box<WebSocketContext>),
+    /// goim's packets follow each other.
+    Packets(Packets),
+}
+
 /// One connection.
 pub(super) struct Connection {
     client: Client,
-    socket: WebSocketContext,
+    reader: Reader,
     start: Option<Box<(Bytes, Credentials)>>,
     check: Option<Check>,
 }
@@ -63,18 +73,19 @@ impl Connection {
     /// The connection of a client that has arrived.
     pub(super) fn new(shared: Arc<Shared>, arriving: Arriving) -> Self {
         let frame_max = Some(shared.settings.load().frame_max);
-        let limits = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(frame_max)
-            .max_frame_size(frame_max);
+        let reader = match arriving.transport {
+            Transport::Bare => Reader::Packets(Packets::new(goim::BODY_MAX)),
+            Transport::WebSocket => {
+                let limits = WebSocketConfig::default()
+                    .read_buffer_size(READ_BUFFER)
+                    .write_buffer_size(0)
+                    .max_message_size(frame_max)
+                    .max_frame_size(frame_max);
+                Reader::WebSocket(Box::new(WebSocketContext::new(Role::Server, Some(limits))))
+            }
+        };
         let start = (arriving.leftover.clone(), arriving.credentials.clone());
-        Self {
-            client: Client::new(shared, arriving),
-            socket: WebSocketContext::new(Role::Server, Some(limits)),
-            start: Some(Box::new(start)),
-            check: None,
-        }
+        Self { client: Client::new(shared, arriving), reader, start: Some(Box::new(start)), check: None }
     }
 
     /// Serves the client until the session ends.
@@ -175,11 +186,32 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets the websocket take `input` apart, and the session see each message in it.
+    /// Takes `input` apart, and lets the session see each message in it.
     fn feed(&mut self, input: &[u8]) -> Result<(), CloseReason> {
+        match &self.reader {
+            Reader::WebSocket(_) => self.feed_frames(input),
+            Reader::Packets(_) => self.feed_packets(input),
+        }
+    }
+
+    fn feed_packets(&mut self, mut input: &[u8]) -> Result<(), CloseReason> {
+        while self.client.link.closing().is_none() {
+            let Reader::Packets(packets) = &mut self.reader else { return Ok(()) };
+            let Some(packet) = packets.next(&mut input).map_err(CloseReason::BadPacket)? else {
+                return Ok(());
+            };
+            let input = Input::Packet(packet);
+            let ask = self.client.step(|session, world, effects| session.receive(input, world, effects));
+            self.ask(ask);
+        }
+        Ok(())
+    }
+
+    fn feed_frames(&mut self, input: &[u8]) -> Result<(), CloseReason> {
         let mut feed = Feed { input, output: Vec::new() };
         let outcome = loop {
-            let message = match self.socket.read(&mut feed) {
+            let Reader::WebSocket(socket) = &mut self.reader else { return Ok(()) };
+            let message = match socket.read(&mut feed) {
                 Ok(message) => message,
                 Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     break Ok(());

@@ -88,7 +88,7 @@ mod tests {
 
     fn entry(mark: u64) -> Entry {
         let s = Duration::from_secs(mark);
-        let rhythm = Rhythm { interval: s, patience: s, login: s };
+        let rhythm = Rhythm { interval: s, patience: s, login: s, pings: true };
         Entry { link: Weak::new(), pulse: Pulse::new(Duration::ZERO, &rhythm), rhythm }
     }
 

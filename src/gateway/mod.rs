@@ -46,6 +46,7 @@ mod frame;
 mod heartbeat;
 mod link;
 mod order;
+mod origin;
 mod publication;
 mod pulse;
 mod receipt;
@@ -57,6 +58,7 @@ mod settings;
 mod shared;
 mod step;
 mod stream;
+mod throttle;
 mod worker;
 
 pub use close::CloseReason;
@@ -93,6 +95,7 @@ use crate::gateway::rooms::Rooms;
 use crate::gateway::settings::Settings;
 use crate::gateway::shared::Lost;
 use crate::gateway::shared::Shared;
+use crate::gateway::throttle::Throttle;
 use crate::ids::BootId;
 use crate::ids::Epochs;
 use crate::ids::MessageIds;
@@ -114,11 +117,14 @@ use crate::wire::centrifuge::Encoding;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The client for the business API.
-    #[error("auth.api_url can not be asked")]
+    #[error("auth.api_url and auth.jwks_url can not be asked")]
     HttpClient(#[source] http::Error),
     /// What durable rooms keep.
     #[error("the history of durable rooms can not be opened")]
     Archive(#[source] store::Error),
+    /// The public key that tokens are checked with.
+    #[error("auth.jwt_public_key can not be used")]
+    PublicKey(#[source] jsonwebtoken::errors::Error),
 }
 
 /// What the gateway works with.
@@ -131,10 +137,19 @@ pub struct Means {
     /// Runs tasks.
     pub tasks: Tasks,
     /// Keeps what outlives the process.
-    pub store: Option<Store>,
+    pub store: Store,
 }
 
-/// A client whose websocket is open.
+/// What carries the frames of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A websocket.
+    WebSocket,
+    /// A bare stream: frames follow each other.
+    Bare,
+}
+
+/// A client whose connection is open.
 #[derive(Debug)]
 pub struct Arriving {
     /// Its connection.
@@ -143,6 +158,8 @@ pub struct Arriving {
     pub leftover: Bytes,
     /// The route it came by.
     pub route: Route,
+    /// What carries its frames.
+    pub transport: Transport,
     /// How a Centrifuge client wants to be spoken to.
     pub encoding: Encoding,
     /// What it brought in its address.
@@ -171,8 +188,8 @@ pub struct Gateway {
 ///
 /// [`Error`] when the business API can not be asked from here.
 pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Error> {
-    let settings = Settings::new(config)?;
-    let archive = means.store.clone().map(Archive::open).transpose().map_err(Error::Archive)?;
+    let settings = Settings::new(config, &means, None)?;
+    let archive = Archive::open(means.store.clone()).map_err(Error::Archive)?;
     let shared = Shared {
         node: config.node.clone(),
         settings: ArcSwap::from_pointee(settings),
@@ -187,6 +204,7 @@ pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Err
         wheel: Wheel::new(),
         deliveries: means.metrics.deliveries.clone(),
         lost: Lost::new(&means.metrics),
+        throttle: Throttle::new(&means.metrics),
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })
@@ -199,7 +217,9 @@ impl Gateway {
     ///
     /// [`Error`] when the new configuration can not be used; the old one stays in force.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
-        self.shared.settings.store(Arc::new(Settings::new(config)?));
+        let former = self.shared.settings.load_full();
+        let settings = Settings::new(config, &self.shared.means, Some(&former))?;
+        self.shared.settings.store(Arc::new(settings));
         self.shared.rooms.resize(config.limits.rooms);
         self.shared.budget.resize(config.gateway.memory);
         Ok(())
@@ -215,7 +235,16 @@ impl Gateway {
     #[must_use]
     pub fn allows_origin(&self, origin: &str) -> bool {
         let settings = self.shared.settings.load();
-        settings.origins.is_empty() || settings.origins.iter().any(|allowed| allowed == origin)
+        settings.origins.is_empty() || settings.origins.iter().any(|allowed| origin::matches(allowed, origin))
+    }
+
+    /// May a client from this address connect now?
+    ///
+    /// # Errors
+    ///
+    /// The time after which it may.
+    pub fn admit(&self, client: Option<IpAddr>) -> Result<(), Duration> {
+        self.shared.throttle.connect(&self.shared.settings.load().rates, client, clock::uptime())
     }
 
     /// Takes over a client whose websocket is open.

@@ -42,6 +42,8 @@ pub(super) struct Rhythm {
     pub(super) patience: Duration,
     /// From the start to the login.
     pub(super) login: Duration,
+    /// False when the client sends the heartbeats: it is given up when it was silent for `interval`.
+    pub(super) pings: bool,
 }
 
 /// The heartbeat of one session.
@@ -66,6 +68,11 @@ impl Pulse {
         }
         if signs.expires.is_some_and(|expires| now >= expires) {
             return Beat::Expired;
+        }
+        if !rhythm.pings {
+            let silent_until = signs.heard + rhythm.interval;
+            let next = signs.expires.map_or(silent_until, |expires| expires.min(silent_until));
+            return if now >= silent_until { Beat::Dead } else { Beat::WaitUntil(next) };
         }
         if self.pinged.is_some_and(|pinged| signs.heard >= pinged) {
             self.pinged = None;
@@ -93,7 +100,7 @@ impl Pulse {
 mod tests {
     use super::*;
 
-    const RHYTHM: Rhythm = Rhythm { interval: s(25), patience: s(8), login: s(10) };
+    const RHYTHM: Rhythm = Rhythm { interval: s(25), patience: s(8), login: s(10), pings: true };
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -127,6 +134,15 @@ mod tests {
         pulse.beat(s(25), &signs(0), &RHYTHM);
         assert_eq!(pulse.beat(s(32), &signs(0), &RHYTHM), Beat::WaitUntil(s(33)));
         assert_eq!(pulse.beat(s(33), &signs(0), &RHYTHM), Beat::Dead);
+    }
+
+    #[test]
+    fn a_client_that_sends_the_heartbeats_may_be_silent_for_an_interval() {
+        let rhythm = Rhythm { pings: false, ..RHYTHM };
+        let mut pulse = Pulse::new(s(0), &rhythm);
+        assert_eq!(pulse.beat(s(20), &signs(10), &rhythm), Beat::WaitUntil(s(35)));
+        assert_eq!(pulse.beat(s(35), &signs(30), &rhythm), Beat::WaitUntil(s(55)));
+        assert_eq!(pulse.beat(s(55), &signs(30), &rhythm), Beat::Dead);
     }
 
     #[test]

@@ -7,9 +7,16 @@ use crate::config::Config;
 use crate::config::Dialect;
 use crate::config::Route;
 use crate::gateway::Error;
+use crate::gateway::Means;
 use crate::gateway::auth::Auth;
 use crate::gateway::pulse::Rhythm;
 use crate::gateway::rules::Rules;
+use crate::gateway::throttle::Rates;
+
+/// How long a client of goim and its relatives may be silent, as their servers have it: it sends the heartbeats.
+const GOIM_SILENCE: Duration = Duration::from_secs(480);
+const ORIM_SILENCE: Duration = Duration::from_secs(60);
+const GOLANG_IM_SILENCE: Duration = Duration::from_secs(120);
 
 /// The original push gateway gives a client up after 60 s of silence: 1.5 times this interval.
 const PUSH_INTERVAL: Duration = Duration::from_secs(40);
@@ -18,6 +25,7 @@ const PUSH_INTERVAL: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) rules: Rules,
+    pub(super) rates: Rates,
     pub(super) auth: Arc<Auth>,
     pub(super) routes: Vec<Route>,
     pub(super) origins: Vec<String>,
@@ -31,7 +39,10 @@ pub(super) struct Settings {
 
 impl Settings {
     /// The settings of a configuration.
-    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+    ///
+    /// `former` are those in force until now: logins that are checked as before keep what they know, such as answers,
+    /// keys, and whether the business API is away.
+    pub(super) fn new(config: &Config, means: &Means, former: Option<&Self>) -> Result<Self, Error> {
         let (gateway, limits) = (&config.gateway, &config.limits);
         Ok(Self {
             rules: Rules::new(
@@ -40,7 +51,11 @@ impl Settings {
                 limits.rooms_per_session,
                 config.auth.insecure,
             ),
-            auth: Arc::new(Auth::new(&config.auth)?),
+            rates: Rates::new(limits),
+            auth: match former.filter(|former| former.auth.is_of(&config.auth)) {
+                Some(former) => Arc::clone(&former.auth),
+                None => Arc::new(Auth::new(&config.auth, &means.metrics, &means.tasks)?),
+            },
             routes: gateway.routes.clone(),
             origins: gateway.allowed_origins.clone(),
             frame_max: limits.frame,
@@ -57,12 +72,16 @@ impl Settings {
         let usual = match route.dialect {
             Dialect::Centrifuge => self.interval,
             Dialect::OpenrestyPush => PUSH_INTERVAL,
+            Dialect::Goim => GOIM_SILENCE,
+            Dialect::Orim => ORIM_SILENCE,
+            Dialect::GolangIm => GOLANG_IM_SILENCE,
         };
         let interval = route.ping_interval.unwrap_or(usual);
         let patience = match route.dialect {
             Dialect::Centrifuge => self.patience.min(interval / 2),
-            Dialect::OpenrestyPush => interval / 2,
+            Dialect::OpenrestyPush | Dialect::Goim | Dialect::Orim | Dialect::GolangIm => interval / 2,
         };
-        Rhythm { interval, patience, login: self.login }
+        let pings = matches!(route.dialect, Dialect::Centrifuge | Dialect::OpenrestyPush);
+        Rhythm { interval, patience, login: self.login, pings }
     }
 }

@@ -26,6 +26,7 @@ use crate::gateway::settings::Settings;
 use crate::gateway::step::Asker;
 use crate::gateway::step::Publishing;
 use crate::gateway::step::Step;
+use crate::gateway::throttle::Throttle;
 use crate::gateway::worker::Worker;
 use crate::ids::Epochs;
 use crate::ids::MessageId;
@@ -48,8 +49,9 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) rooms: Rooms,
     pub(super) budget: Arc<Budget>,
-    pub(super) archive: Option<Archive>,
+    pub(super) archive: Archive,
     pub(super) wheel: Wheel,
+    pub(super) throttle: Throttle,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
 }

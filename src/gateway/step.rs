@@ -159,6 +159,8 @@ pub struct Published {
 /// A page of what was said in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
+    /// The room.
+    pub room: Arc<str>,
     /// The messages.
     pub publications: Vec<Arc<Publication>>,
     /// Where the stream stands.

@@ -73,8 +73,7 @@ pub(super) struct Worker<'a> {
 impl<'a> Worker<'a> {
     /// A worker for `room`.
     pub(super) fn new(shared: &'a Arc<Shared>, room: &'a Arc<str>, inside: &'a mut Inside) -> Self {
-        let mut rules = shared.settings.load().rules.room(room);
-        rules.durable &= shared.archive.is_some();
+        let rules = shared.settings.load().rules.room(room);
         let unix_ms = u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX);
         let now = clock::uptime();
         Self { shared, room, rules, inside, now, unix_ms, run: Vec::new(), answers: Vec::new() }
@@ -134,7 +133,7 @@ impl<'a> Worker<'a> {
     }
 
     fn archive(&self) -> Option<&'a Archive> {
-        self.shared.archive.as_ref().filter(|_| self.rules.durable)
+        self.rules.durable.then_some(&self.shared.archive)
     }
 
     // === join and leave ===
@@ -406,7 +405,7 @@ impl<'a> Worker<'a> {
                 archive.page(self.room, query, in_memory, |query| newer(self, query))
             }
         };
-        Ok(HistoryPage { publications, position })
+        Ok(HistoryPage { room: Arc::clone(self.room), publications, position })
     }
 
     // === what comes later ===

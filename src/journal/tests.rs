@@ -252,3 +252,13 @@ proptest! {
         }
     }
 }
+
+impl Journal {
+    /// What it writes from now on can not be synced, as when its disk fails.
+    pub(crate) fn lose_disk(&mut self) {
+        self.append(1, &[b"before"]).unwrap();
+        self.commit(Durability::Written).unwrap();
+        self.active.as_mut().unwrap().file =
+            std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+    }
+}

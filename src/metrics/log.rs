@@ -165,13 +165,26 @@ fn spooling(out: &mut DescriptorEncoder<'_>, spool: &Spooling) -> fmt::Result {
     ] {
         counter(out, &format!("pillion_logger_spool_{name}"), help, None, value)?;
     }
-    let time = ConstCounter::new(spool.sync_time.as_secs_f64());
     let help = "Time spent in fdatasync of the spool";
-    let name = "pillion_logger_spool_sync_time";
+    real_counter(out, "pillion_logger_spool_sync_time", help, spool.sync_time)
+}
+
+pub(super) fn real_counter(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: Duration,
+) -> fmt::Result {
+    let time = ConstCounter::new(value.as_secs_f64());
     time.encode(out.encode_descriptor(name, help, Some(&Unit::Seconds), time.metric_type())?)
 }
 
-fn real_gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: Duration) -> fmt::Result {
+pub(super) fn real_gauge(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: Duration,
+) -> fmt::Result {
     let gauge = ConstGauge::new(value.as_secs_f64());
     gauge.encode(out.encode_descriptor(name, help, Some(&Unit::Seconds), gauge.metric_type())?)
 }
@@ -182,7 +195,7 @@ fn tally(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, tally: Tally) 
     counter(out, &name, &help, Some(&Unit::Bytes), tally.bytes)
 }
 
-fn counter(
+pub(super) fn counter(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -193,7 +206,7 @@ fn counter(
     counter.encode(out.encode_descriptor(name, help, unit, counter.metric_type())?)
 }
 
-fn gauge(
+pub(super) fn gauge(
     out: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

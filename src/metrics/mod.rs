@@ -5,6 +5,7 @@
 
 mod ingest;
 mod log;
+mod store;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::buffer::Buffer;
 pub use ingest::KernelDrops;
 pub use log::Shipping;
 pub use log::Spooling;
+pub use store::Storing;
 
 /// A label that names a dialect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +83,16 @@ pub struct Metrics {
     pub logins_failed: Family<ByReason, Counter>,
     /// Sessions that ended, by reason.
     pub closes: Family<ByReason, Counter>,
+    /// Logins through the business API, by how they were decided.
+    pub auth_api_logins: Family<ByReason, Counter>,
+    /// Questions to the business API that were asked again.
+    pub auth_api_retries: Counter,
+    /// 1 while the business API counts as away.
+    pub auth_api_away: Gauge,
+    /// Readings of the key set, by how they ended.
+    pub auth_jwks_reads: Family<ByReason, Counter>,
+    /// Connects, joins and publishes refused because of a rate, by limit.
+    pub limits_refused: Family<ByReason, Counter>,
     /// Messages published into rooms.
     pub publications: Counter,
     /// Messages written to, or queued for, one session each.
@@ -120,6 +132,15 @@ impl Metrics {
             logins: add(r, "pillion_gateway_logins", "Logins that succeeded, by dialect"),
             logins_failed: add(r, "pillion_gateway_logins_failed", "Logins that failed, by reason"),
             closes: add(r, "pillion_gateway_closes", "Sessions that ended, by reason"),
+            auth_api_logins: add(
+                r,
+                "pillion_auth_api_logins",
+                "Logins through the business API, by how decided",
+            ),
+            auth_api_retries: add(r, "pillion_auth_api_retries", "Questions to it that were asked again"),
+            auth_api_away: add(r, "pillion_auth_api_away", "1 while the business API counts as away"),
+            auth_jwks_reads: add(r, "pillion_auth_jwks_reads", "Readings of the key set, by how they ended"),
+            limits_refused: add(r, "pillion_limits_refused", "Refused because of a rate, by limit"),
             publications: add(r, "pillion_gateway_publications", "Messages published into rooms"),
             deliveries: add(r, "pillion_gateway_deliveries", "Messages written to or queued for a session"),
             undelivered: add(r, "pillion_gateway_undelivered", "Messages a session did not get, by reason"),
@@ -147,6 +168,12 @@ impl Metrics {
     /// Adds what the kernel dropped at the sockets of ingest: `drops` says it at each scrape.
     pub fn watch_ingest(&self, drops: impl Fn() -> Vec<KernelDrops> + Send + Sync + 'static) {
         let collector = ingest::IngestCollector { drops: Box::new(drops) };
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
+    }
+
+    /// Adds the store's counters: what `storing` says at each scrape.
+    pub fn watch_store(&self, storing: impl Fn() -> Storing + Send + Sync + 'static) {
+        let collector = store::StoreCollector { storing: Box::new(storing) };
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
     }
 
@@ -200,7 +227,10 @@ mod tests {
         metrics.watch_log(Arc::clone(&buffer), times(), || Shipping { flushes: 7, ..Shipping::default() });
         buffer.log(b"12345").unwrap();
         buffer.log(b"1234567").unwrap_err();
+        metrics.watch_store(|| Storing { batches: 3, queued_bytes: 4, ..Storing::default() });
         let text = metrics.render();
+        assert!(text.contains("pillion_store_batches_total 3"), "{text}");
+        assert!(text.contains("pillion_store_queued_size_bytes 4"), "{text}");
         assert!(text.contains("pillion_logger_accepted_records_total 2"), "{text}");
         assert!(text.contains("pillion_logger_dropped_records_total{cause=\"overflow\"} 1"), "{text}");
         assert!(text.contains("pillion_logger_queued_size_bytes 5"), "{text}");

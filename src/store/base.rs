@@ -1,7 +1,8 @@
 //! The file of the store: what redb does, as the store needs it.
 //!
 //! A plain open of redb trusts its file, and may panic in the middle of a damaged one; every use is therefore guarded,
-//! and a panic counts as the damage that it comes from. After an unclean stop the file is checked page by page.
+//! and a panic counts as the damage that it comes from. Checkpoints save what redb knows of free pages, and sync twice,
+//! so that an open after a kill need not walk through the file.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use std::sync::RwLock;
 
 use redb::Database;
 use redb::Durability;
-use redb::ReadableDatabase as _;
+use redb::ReadableDatabase;
 use redb::TableDefinition;
 use redb::TableError;
 
@@ -49,6 +50,20 @@ pub(super) struct Volume {
     pub bytes: u64,
     /// The number of the first frame of the journal that is not in them.
     pub next: u64,
+}
+
+impl Volume {
+    /// What a file says of itself.
+    pub(super) fn of(database: &impl ReadableDatabase) -> Result<Self, redb::Error> {
+        let transaction = database.begin_read()?;
+        let table = match transaction.open_table(OWN) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Self::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let of = |name| Ok::<_, redb::Error>(table.get(name)?.map_or(0, |value| value.value()));
+        Ok(Self { entries: of(ENTRIES)?, bytes: of(BYTES)?, next: of(NEXT)? })
+    }
 }
 
 /// Which of a range is read first.
@@ -87,9 +102,9 @@ pub struct Page {
 /// How much an open believes of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// It was closed in good order.
-    Closed,
-    /// It was not: every page is looked at.
+    /// Its pages are what was written.
+    Pages,
+    /// Every page is looked at.
     Nothing,
 }
 
@@ -109,7 +124,11 @@ impl fmt::Debug for Base {
 impl Base {
     /// Opens the file, or makes it.
     pub(super) fn open(directory: &Path, cache_bytes: usize, trust: Trust) -> Result<Self, Error> {
-        let path = directory.join(FILE);
+        Self::open_at(directory.join(FILE), cache_bytes, trust)
+    }
+
+    /// Opens a file of any name, or makes it.
+    pub(super) fn open_at(path: PathBuf, cache_bytes: usize, trust: Trust) -> Result<Self, Error> {
         let database = guarded(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(cache_bytes).set_check_integrity_on_open(trust == Trust::Nothing);
@@ -138,16 +157,7 @@ impl Base {
 
     /// What is in it, as the last checkpoint says.
     pub(super) fn volume(&self) -> Result<Volume, Error> {
-        self.work(|database| {
-            let transaction = database.begin_read()?;
-            let table = match transaction.open_table(OWN) {
-                Ok(table) => table,
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Volume::default()),
-                Err(error) => return Err(error.into()),
-            };
-            let of = |name| Ok::<_, redb::Error>(table.get(name)?.map_or(0, |value| value.value()));
-            Ok(Volume { entries: of(ENTRIES)?, bytes: of(BYTES)?, next: of(NEXT)? })
-        })
+        self.work(Volume::of)
     }
 
     /// Makes the changes of all batches at once: seen by whoever reads from now on, and safe after a checkpoint.
@@ -185,7 +195,8 @@ impl Base {
     /// Puts everything that was applied on disk, and what is known of it.
     pub(super) fn checkpoint(&self, volume: Volume) -> Result<(), Error> {
         self.work(|database| {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
             let mut own = transaction.open_table(OWN)?;
             for (name, value) in [(ENTRIES, volume.entries), (BYTES, volume.bytes), (NEXT, volume.next)] {
                 own.insert(name, value)?;
@@ -249,7 +260,7 @@ impl Base {
     }
 
     /// Does something with the open file.
-    fn work<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Error> {
+    pub(super) fn work<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = database.as_ref() else { return Err(Error::Closed) };
         guarded(|| work(database)).map_err(|error| wrong(&self.path, error))
@@ -261,7 +272,7 @@ pub(super) fn definition(table: Table) -> TableDefinition<'static, &'static [u8]
     TableDefinition::new(table.name())
 }
 
-pub(super) fn bounds(span: &Span) -> (Bound<&[u8]>, Bound<&[u8]>) {
+fn bounds(span: &Span) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Included(span.first()), span.end().map_or(Bound::Unbounded, Bound::Excluded))
 }
 
@@ -327,7 +338,7 @@ fn not_ours(unreadable: Unreadable) -> redb::Error {
 }
 
 /// What went wrong in an open file, for whoever asked.
-pub(super) fn wrong(path: &Path, error: redb::Error) -> Error {
+fn wrong(path: &Path, error: redb::Error) -> Error {
     let path = path.to_owned();
     match error {
         redb::Error::DatabaseClosed => Error::Closed,

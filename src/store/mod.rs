@@ -16,7 +16,8 @@
 //! **What a ticket means.** `Written`: the journal's frame is with the kernel and survives the death of the process,
 //! by SIGKILL too. `Synced`: it is on the disk and survives a power failure. In both cases whoever reads from then on
 //! sees the batch, whole. Batches are made in the order in which they were submitted, by whomever; each stands for
-//! itself, so that one that is refused does not stop the next. A read may see a batch a little before its ticket.
+//! itself, so that one that is refused does not stop the next. A read may see a batch a little before its ticket, and
+//! the ticket of a `Written` batch may come before that of an earlier `Synced` one.
 //!
 //! **After a crash** the file is as its last checkpoint left it, and the batches behind it are made again from the
 //! journal. A batch that was never answered may be there or not, but never in part. Batches may be made twice, which
@@ -25,25 +26,30 @@
 //! **Limits.** A key has [`KEY_MAX`] bytes, a batch [`BATCH_MAX`]. `queue_bytes` and `queue_batches` bound what is
 //! not answered: at more, a submit is refused with [`Error::Busy`]. `limit_bytes` bounds what is stored, exactly, in
 //! bytes of keys and values and 16 for each: a batch that could exceed it is refused with [`Error::Full`]; batches
-//! that only delete are not. The file is larger than that: up to twice when entries are small or come out of order,
-//! and it never shrinks. The journal has `journal_bytes`. A full disk is noticed before it is full
+//! that only delete are not. The file is larger than that: up to four times when entries come out of order, and it
+//! shrinks in a [`rebuild`] only. The journal has `journal_bytes`. A full disk is noticed before it is full
 //! (`headroom_bytes`), and refuses batches until there is room. `cache_bytes` bounds what redb keeps in memory.
 //! A read of a range has [`RANGE_ITEMS_MAX`] entries and [`RANGE_BYTES_MAX`].
 //!
 //! **When something breaks.** After a failed fdatasync, and after any error of the file, nobody knows what the disk
 //! has: every submit is refused with the first cause until a restart, [`Store::failure`] says so, and reads go on as
-//! far as they can. What was answered is in the journal, or was told to be lost. A damaged file is not mended here:
-//! [`check`] says what is wrong with it, [`rebuild`] makes a new one of what can be read.
+//! far as they can. What was answered is in the journal. A page that the disk has changed is found after an unclean
+//! stop, in a file of up to 1 GiB; else when it is met, as far as it makes no sense: redb does not compare checksums in
+//! reading. Whoever meets it gets [`Error::Damaged`], others go on. A damaged file is not mended here: [`check`] says
+//! what is wrong with it, [`rebuild`] makes a new one of what can be read.
 //!
 //! **Stop.** [`Store::close`] makes what waits, writes a checkpoint and leaves the marker of a clean stop. Dropping
 //! the last handle does the same without waiting for it.
 
 mod base;
 mod batch;
+mod check;
 mod key;
 mod marker;
 mod open;
+mod overlay;
 mod queue;
+mod rebuild;
 mod report;
 mod table;
 mod ticket;
@@ -76,10 +82,14 @@ pub use self::base::RANGE_ITEMS_MAX;
 pub use self::batch::BATCH_MAX;
 pub use self::batch::Batch;
 pub use self::batch::KEY_MAX;
+pub use self::check::Checked;
+pub use self::check::check;
 pub use self::key::Key;
 pub use self::key::Parts;
 pub use self::key::Span;
 pub use self::open::open;
+pub use self::rebuild::Rebuilt;
+pub use self::rebuild::rebuild;
 pub use self::report::Recovery;
 pub use self::report::Stats;
 pub use self::table::Table;
@@ -228,6 +238,9 @@ pub enum Error {
     /// There is no thread to be had.
     #[error("the store can not start its thread")]
     Thread(#[source] Arc<io::Error>),
+    /// The thread ended by a panic.
+    #[error("the thread of the store has died, so that nothing is taken until a restart: see the log")]
+    Died,
     /// The store was closed, or its thread is gone.
     #[error("the store is closed")]
     Closed,
@@ -294,7 +307,7 @@ impl Store {
     ///
     /// The file can not be read, or the store is closed.
     pub fn read(&self, table: Table, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Error> {
-        self.shared.base.read(table, key.as_ref())
+        self.noticed(self.shared.base.read(table, key.as_ref()))
     }
 
     /// The entries of a range, in the order of `direction`, within `limit`: at least one, when there is one.
@@ -309,7 +322,7 @@ impl Store {
         direction: Direction,
         limit: Limit,
     ) -> Result<Page, Error> {
-        self.shared.base.range(table, span, direction, limit)
+        self.noticed(self.shared.base.range(table, span, direction, limit))
     }
 
     /// True when nothing that anybody saw of the former process can be missing: it stopped in good order and nothing
@@ -319,10 +332,11 @@ impl Store {
         self.shared.is_clean_start
     }
 
-    /// Why nothing is taken until a restart; none while all is well.
+    /// What is wrong: why nothing is taken until a restart, or what somebody who read found damaged. None while all is
+    /// well.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        self.shared.queue.failure()
+        self.shared.queue.trouble()
     }
 
     /// The state: it shows at least what was answered.
@@ -338,6 +352,16 @@ impl Store {
             is_failed: self.failure().is_some(),
             ..stats
         }
+    }
+
+    /// Damage that is met is told once, and shown from then on.
+    fn noticed<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error @ (Error::Damaged { .. } | Error::File { .. })) = &read
+            && self.shared.queue.note(error.clone())
+        {
+            tracing::error!(error = error.told(), "the store can not be read");
+        }
+        read
     }
 
     /// Makes what waits, writes everything to disk and ends the thread; another process may have the store then.

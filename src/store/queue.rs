@@ -1,6 +1,6 @@
 //! What waits for the thread of the store: batches, within a bound. Nobody waits to put one in.
 //!
-//! The thread takes what waits, up to [`ROUND_BYTES`], so that all of it shares a write. A batch counts against the
+//! The thread takes what waits, up to [`ROUND_BYTES`] and [`ROUND_BATCHES`], so that all of it shares a write. A batch counts against the
 //! bound until it is answered.
 
 use std::collections::VecDeque;
@@ -19,6 +19,9 @@ use super::batch::KEY_MAX;
 
 /// Bytes that are written together.
 const ROUND_BYTES: usize = 4 << 20;
+
+/// Batches that are made together: more gain nothing, and the first of them waits for the last.
+const ROUND_BATCHES: usize = 1024;
 
 /// Where an answer goes.
 pub(super) type Answer = oneshot::Sender<Result<(), Error>>;
@@ -64,6 +67,8 @@ struct State {
     refused_busy: u64,
     refused_full: u64,
     failure: Option<Error>,
+    /// Damage that somebody met who read.
+    damage: Option<Error>,
     closing: Vec<Answer>,
     is_closing: bool,
     has_ended: bool,
@@ -140,7 +145,7 @@ impl Queue {
         }
         let mut batches = Vec::new();
         let mut bytes = 0;
-        while bytes < ROUND_BYTES {
+        while bytes < ROUND_BYTES && batches.len() < ROUND_BATCHES {
             let Some(waiting) = state.waiting.pop_front() else { break };
             bytes += waiting.batch.len();
             batches.push(waiting);
@@ -183,9 +188,25 @@ impl Queue {
         self.lock().failure.get_or_insert(failure);
     }
 
+    /// Notes damage, which stops nothing; the first one counts.
+    pub(super) fn note(&self, damage: Error) -> bool {
+        let mut state = self.lock();
+        let is_first = state.damage.is_none();
+        state.damage.get_or_insert(damage);
+        is_first
+    }
+
     /// Why nothing is taken, when something is broken.
     pub(super) fn failure(&self) -> Option<Error> {
         self.lock().failure.clone()
+    }
+
+    /// What an operator should know: why nothing is taken, or what is damaged.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        let state = self.lock();
+        let has_died = state.has_ended && !state.is_closing;
+        let known = state.failure.clone().or_else(|| state.damage.clone());
+        known.or_else(|| has_died.then_some(Error::Died))
     }
 
     /// Says that nothing more comes.

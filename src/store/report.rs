@@ -65,7 +65,7 @@ pub struct Stats {
     pub refused_busy: u64,
     /// Batches that were refused because the store, its journal or the disk was full.
     pub refused_full: u64,
-    /// True when nothing is taken until a restart.
+    /// True when nothing is taken until a restart, or damage was met.
     pub is_failed: bool,
     /// What the journal says of itself.
     pub journal: journal::Stats,

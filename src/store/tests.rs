@@ -257,6 +257,188 @@ fn a_batch_of_a_later_version_stops_the_start_and_stays() {
     }
 }
 
+/// A closed store with a thousand entries in each of two tables, and one batch in its journal only.
+async fn filled(directory: &Path) {
+    let (store, _) = start_slow(directory);
+    let mut batch = Batch::new();
+    for n in 0..1000 {
+        batch.put(Table::Rooms, format!("key-{n:04}"), format!("value-{n:04}").repeat(20));
+        batch.put(Table::Users, format!("key-{n:04}"), "user");
+    }
+    store.submit(batch).unwrap().await.unwrap();
+    store.close().await.unwrap();
+    let (mut journal, _) = Journal::open(&directory.join("journal"), journal::Options::default()).unwrap();
+    journal.append(batch::FRAME, &[put("late", "1").bytes()]).unwrap();
+    journal.commit(Durability::Written).unwrap();
+}
+
+/// Overwrites the page of the file that holds `text`.
+fn damage(directory: &Path, text: &str) {
+    let path = directory.join("store.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let pages: Vec<usize> = memchr::memmem::find_iter(&bytes, text).map(|at| at / 4096 * 4096).collect();
+    assert!(!pages.is_empty());
+    for page in pages {
+        bytes[page..page + 4096].fill(0xee);
+    }
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_check_finds_nothing_in_a_sound_store_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(check(directory.path()).unwrap().is_none());
+    filled(directory.path()).await;
+    let bytes = std::fs::read(directory.path().join("store.redb")).unwrap();
+    let found = check(directory.path()).unwrap().unwrap();
+    assert_eq!(found.findings, Vec::<String>::new());
+    assert!(found.is_clean);
+    let counts: Vec<_> = found.tables.iter().map(|(table, entries, _)| (*table, *entries)).collect();
+    assert_eq!(counts, [(Table::Rooms, 1000), (Table::Users, 1000)]);
+    assert_eq!(found.batches, 1);
+    assert_eq!(std::fs::read(directory.path().join("store.redb")).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_check_of_what_a_kill_left_finds_nothing_and_one_beside_the_owner_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = start_slow(directory.path());
+    store.submit(put("a", "1")).unwrap().await.unwrap();
+    let found = check(killed(directory.path()).path()).unwrap().unwrap();
+    assert_eq!((found.findings, found.batches, found.is_clean), (Vec::new(), 1, false));
+    assert!(matches!(check(directory.path()), Err(Error::InUse(_))));
+    let error = rebuild(directory.path(), options()).unwrap_err();
+    assert!(matches!(error, Error::Journal(journal::Error::InUse(_))), "{error}");
+    store.submit(put("a", "2")).unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_and_a_rebuild_keeps_what_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    std::fs::remove_file(directory.path().join("clean")).unwrap();
+    damage(directory.path(), "value-0500");
+    let error = open(directory.path(), options()).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+    let found = check(directory.path()).unwrap().unwrap();
+    assert!(found.findings[0].contains("damaged"), "{:?}", found.findings);
+
+    let made = rebuild(directory.path(), options()).unwrap().unwrap();
+    assert!(made.losses.iter().any(|loss| loss.contains("rooms")), "{:?}", made.losses);
+    assert_eq!((made.batches, made.expected), (1, Some(2000)));
+    assert!((1900..2000).contains(&made.read), "{made:?}");
+    assert_eq!(made.entries, made.read + 1);
+    assert!(made.set_aside.unwrap().exists());
+    assert!(check(directory.path()).unwrap().unwrap().findings.is_empty());
+
+    let (store, recovery) = start(directory.path());
+    assert!(!store.is_clean_start() && !recovery.is_damaged(), "{recovery:?}");
+    assert_eq!(store.stats().entries, made.entries);
+    assert_eq!(value(&store, "late").as_deref(), Some("1"));
+    for n in [0, 400, 600, 999] {
+        assert_eq!(value(&store, &format!("key-{n:04}")).unwrap(), format!("value-{n:04}").repeat(20));
+    }
+    assert_eq!(value(&store, "key-0500"), None);
+}
+
+#[tokio::test]
+async fn a_file_that_can_not_be_read_at_all_is_rebuilt_from_the_journal() {
+    for damage in [&b"not a database"[..], b""] {
+        let directory = tempfile::tempdir().unwrap();
+        filled(directory.path()).await;
+        std::fs::write(directory.path().join("store.redb"), damage).unwrap();
+        assert!(open(directory.path(), options()).is_err());
+        assert!(!check(directory.path()).unwrap().unwrap().findings.is_empty());
+        let made = rebuild(directory.path(), options()).unwrap().unwrap();
+        assert_eq!((made.read, made.entries), (0, 1), "{made:?}");
+        assert!(!made.losses.is_empty());
+        let (store, _) = start(directory.path());
+        assert_eq!(value(&store, "late").as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_of_a_sound_store_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    let made = rebuild(directory.path(), options()).unwrap().unwrap();
+    assert_eq!((made.losses, made.read, made.entries), (Vec::new(), 2000, 2001));
+    assert!(rebuild(&directory.path().join("none"), options()).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_is_older_than_its_journal_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    let old = std::fs::read(directory.path().join("store.redb")).unwrap();
+    let (store, _) = start(directory.path());
+    for n in 0..5 {
+        store.submit(put(&n.to_string(), "x")).unwrap().await.unwrap();
+    }
+    store.close().await.unwrap();
+    std::fs::write(directory.path().join("store.redb"), old).unwrap();
+    let found = check(directory.path()).unwrap().unwrap();
+    assert!(found.findings[0].contains("6 batches"), "{:?}", found.findings);
+    let (store, recovery) = start(directory.path());
+    assert_eq!((recovery.behind, recovery.is_damaged(), store.is_clean_start()), (6, true, false));
+}
+
+#[tokio::test]
+async fn a_file_that_fails_under_way_refuses_what_comes_and_what_was_answered_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = start_slow(directory.path());
+    store.submit(put("a", "1")).unwrap().await.unwrap();
+    // The file is closed behind the back of the thread, as a disk that goes away would do it.
+    store.shared.base.close().unwrap();
+    let error = store.submit(put("b", "1")).unwrap().await.unwrap_err();
+    assert!(matches!(error, Error::Failed(_)) && !error.retryable(), "{error}");
+    assert!(matches!(store.submit(put("c", "1")), Err(Error::Failed(_))));
+    assert!(store.failure().unwrap().told().contains("until a restart") && store.stats().is_failed);
+    assert!(store.close().await.is_err(), "this is no clean stop");
+    let (store, _) = start(directory.path());
+    assert!(!store.is_clean_start());
+    assert_eq!(value(&store, "a").as_deref(), Some("1"));
+    assert_eq!(value(&store, "c"), None);
+}
+
+#[tokio::test]
+async fn a_failed_sync_refuses_what_comes_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open::journal(directory.path(), options()).unwrap();
+    journal.lose_disk();
+    let base = Base::open(directory.path(), 1 << 20, base::Trust::Nothing).unwrap();
+    let store = open::start((directory.path(), options()), journal, (base, base::Volume::default()), true);
+    let store = store.unwrap();
+    let mut batch = put("a", "1");
+    batch.durability(Durability::Synced);
+    let error = store.submit(batch).unwrap().await.unwrap_err();
+    assert!(
+        matches!(error, Error::Journal(journal::Error::Poisoned { .. })) && !error.retryable(),
+        "{error}"
+    );
+    let error = store.submit(put("b", "1")).unwrap_err();
+    assert!(matches!(error, Error::Failed(_)), "{error}");
+    let told = store.failure().unwrap().told();
+    assert!(told.contains("until a restart") && told.contains("check the disk"), "{told}");
+    assert!(store.close().await.is_err() && !marker::is_there(directory.path()));
+}
+
+#[tokio::test]
+async fn damage_that_a_read_meets_is_told_and_others_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    let (store, _) = open(directory.path(), Options { cache_bytes: 0, ..options() }).unwrap();
+    damage(directory.path(), "value-0500");
+    assert!(store.failure().is_none());
+    let error = store.read(Table::Rooms, "key-0500").unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+    assert!(store.failure().unwrap().told().contains("pillion store check"));
+    assert!(value(&store, "key-0000").is_some());
+    let mut batch = Batch::new();
+    batch.put(Table::Users, "new", "1");
+    store.submit(batch).unwrap().await.unwrap();
+}
+
 /// What a step of the model does.
 #[derive(Clone, Debug)]
 enum Step {

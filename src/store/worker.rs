@@ -269,6 +269,7 @@ impl Worker {
         if let Error::Journal(journal::Error::Full { .. } | journal::Error::NoSpace { .. }) = error {
             self.counts.refused_full += batches.len() as u64;
         }
+        self.publish();
         self.answer(batches, &Err(error.clone()));
     }
 

@@ -12,7 +12,7 @@ pub(super) fn is_drop(line: &Line) -> bool {
     line.err.as_deref() != Some("client_closed")
 }
 
-const REASONS: [(&str, &str, &str); 17] = [
+const REASONS: [(&str, &str, &str); 18] = [
     ("client_closed", "the client closed the connection itself", ""),
     (
         "peer_gone",
@@ -65,6 +65,11 @@ const REASONS: [(&str, &str, &str); 17] = [
         "slow",
         "the client read too slowly and its queue was full",
         "the client's network; gateway.client_queue is the limit",
+    ),
+    (
+        "too_many_requests",
+        "the user logged in more often than the limit allows",
+        "limits.connect_rate_user, and why the client connects so often",
     ),
     ("shutdown", "the daemon was stopped", "nothing: clients come back by themselves"),
 ];

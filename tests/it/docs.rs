@@ -52,6 +52,9 @@ fn every_metric_that_the_documents_name_exists() {
     for family in [
         &metrics.logins_failed,
         &metrics.closes,
+        &metrics.auth_api_logins,
+        &metrics.auth_jwks_reads,
+        &metrics.limits_refused,
         &metrics.undelivered,
         &metrics.ingest_faults,
         &metrics.connections_refused,
@@ -151,6 +154,7 @@ fn every_close_code_is_in_the_protocol_document() {
         CloseReason::Expired,
         CloseReason::HeartbeatTimeout,
         CloseReason::Slow { limit: 1 },
+        CloseReason::TooManyRequests { retry_after: 1 },
         CloseReason::Shutdown,
     ];
     let protocol = shipped::text("docs/PROTOCOL.md");

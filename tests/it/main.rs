@@ -9,6 +9,7 @@
 mod chaos;
 mod config;
 mod daemon;
+mod dialects;
 mod docs;
 mod gateway;
 mod ingest;
@@ -38,6 +39,7 @@ mod sink;
 mod sink_beats;
 mod sink_faults;
 mod sink_formats;
+mod store;
 mod tail;
 mod through_nginx;
 mod trial;

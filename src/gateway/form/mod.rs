@@ -5,11 +5,13 @@
 
 mod centrifuge;
 mod group;
+mod packets;
 
 pub(super) use centrifuge::frame;
 pub(super) use group::Group;
 pub(super) use group::Said;
 pub(super) use group::grouped;
+pub(super) use packets::answer;
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use bytes::Bytes;
 
 use crate::config::Dialect;
 use crate::gateway::CloseReason;
+use crate::gateway::Transport;
 use crate::gateway::frame::Frame;
 use crate::gateway::publication::Card;
 use crate::gateway::publication::Outgoing;
@@ -38,17 +41,41 @@ pub(super) enum Form {
     Protobuf,
     /// The text dialect of the OpenResty push gateway.
     Text,
+    /// goim's packets in binary frames.
+    Goim,
+    /// goim's packets on a bare stream.
+    GoimStream,
+    /// The packets of openresty-im.
+    Orim,
+    /// The packets of golang-im.
+    GolangIm,
 }
 
 impl Form {
     /// How many there are.
-    const COUNT: usize = 3;
+    const COUNT: usize = 7;
+
+    /// The form for a client of a dialect that came by `transport` and wants `encoding`.
+    pub(super) fn of(dialect: Dialect, transport: Transport, encoding: Encoding) -> Self {
+        match (dialect, transport, encoding) {
+            (Dialect::Centrifuge, _, Encoding::Json) => Self::Json,
+            (Dialect::Centrifuge, _, Encoding::Protobuf) => Self::Protobuf,
+            (Dialect::OpenrestyPush, ..) => Self::Text,
+            (Dialect::Goim, Transport::Bare, _) => Self::GoimStream,
+            (Dialect::Goim, ..) => Self::Goim,
+            (Dialect::Orim, ..) => Self::Orim,
+            (Dialect::GolangIm, ..) => Self::GolangIm,
+        }
+    }
 
     /// The dialect spoken.
     pub(super) fn dialect(self) -> Dialect {
         match self {
             Self::Json | Self::Protobuf => Dialect::Centrifuge,
             Self::Text => Dialect::OpenrestyPush,
+            Self::Goim | Self::GoimStream => Dialect::Goim,
+            Self::Orim => Dialect::Orim,
+            Self::GolangIm => Dialect::GolangIm,
         }
     }
 
@@ -63,6 +90,8 @@ impl Form {
                         group.publications.iter().map(|one| websocket::text(one.payload.text().as_bytes()));
                     joined(texts)
                 }
+                Self::Goim | Self::GoimStream => packets::publications(self, &group.publications),
+                Self::Orim | Self::GolangIm => packets::chat(self, room, &group.publications),
             };
             Frame { bytes, origin: Some(Arc::clone(&group.origin)) }
         };
@@ -75,6 +104,7 @@ impl Form {
             Self::Json => centrifuge::message(Encoding::Json, &message.payload),
             Self::Protobuf => centrifuge::message(Encoding::Protobuf, &message.payload),
             Self::Text => websocket::text(message.payload.text().as_bytes()),
+            Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => packets::message(self, message),
         }
     }
 
@@ -83,7 +113,7 @@ impl Form {
         let bytes = match self {
             Self::Json => centrifuge::presence_change(Encoding::Json, room, card, came),
             Self::Protobuf => centrifuge::presence_change(Encoding::Protobuf, room, card, came),
-            Self::Text => return None,
+            Self::Text | Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => return None,
         };
         Some(Frame::control(bytes))
     }
@@ -120,8 +150,12 @@ impl Form {
     }
 
     /// The reply to a client's command, where the dialect has replies.
-    pub(super) fn reply(self, command: u32, room: Result<Told, RoomError>) -> Option<Bytes> {
-        self.encoding().map(|encoding| centrifuge::reply(encoding, command, room))
+    pub(super) fn reply(self, command: u32, told: Result<Told, RoomError>) -> Option<Bytes> {
+        match (self.encoding(), told) {
+            (Some(encoding), told) => Some(centrifuge::reply(encoding, command, told)),
+            (None, Ok(Told::History(page))) => packets::history(self, command, &page),
+            (None, _) => None,
+        }
     }
 
     /// The client is in a room no longer, and is told why.
@@ -148,6 +182,9 @@ impl Form {
                 let notice = serde_json::json!({ "cid": room, "type": "gap", "missing": missing });
                 Some(websocket::text(notice.to_string().as_bytes()))
             }
+            Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => {
+                Some(packets::gap(self, room, missing))
+            }
         }
     }
 
@@ -156,14 +193,21 @@ impl Form {
         match self {
             Self::Json => websocket::text(Encoding::Json.ping()),
             Self::Protobuf => websocket::binary(Encoding::Protobuf.ping()),
-            Self::Text => websocket::ping(),
+            Self::Text | Self::Goim | Self::Orim | Self::GolangIm => websocket::ping(),
+            // Clients of a bare stream send the heartbeats.
+            Self::GoimStream => Bytes::new(),
         }
     }
 
     /// The last frame of a session, where there is one.
     pub(super) fn goodbye(self, reason: &CloseReason) -> Bytes {
         let dialect = self.dialect();
-        websocket::close(reason.code(dialect), &reason.text(dialect))
+        let close = || websocket::close(reason.code(dialect), &reason.text(dialect));
+        match self {
+            Self::Json | Self::Protobuf | Self::Text | Self::Orim | Self::GolangIm => close(),
+            Self::Goim => joined([packets::farewell(self, reason), close()].into_iter()),
+            Self::GoimStream => packets::farewell(self, reason),
+        }
     }
 
     /// How a Centrifuge client is spoken to.
@@ -171,7 +215,7 @@ impl Form {
         match self {
             Self::Json => Some(Encoding::Json),
             Self::Protobuf => Some(Encoding::Protobuf),
-            Self::Text => None,
+            Self::Text | Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => None,
         }
     }
 
@@ -180,6 +224,10 @@ impl Form {
             Self::Json => 0,
             Self::Protobuf => 1,
             Self::Text => 2,
+            Self::Goim => 3,
+            Self::GoimStream => 4,
+            Self::Orim => 5,
+            Self::GolangIm => 6,
         }
     }
 }

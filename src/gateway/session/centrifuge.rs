@@ -18,6 +18,7 @@ use crate::gateway::step::Question;
 use crate::gateway::step::Welcome;
 use crate::gateway::stream::Position;
 use crate::gateway::stream::Query;
+use crate::gateway::throttle::Act;
 use crate::ids::Epoch;
 use crate::ids::SessionId;
 use crate::wire::centrifuge as wire;
@@ -27,20 +28,15 @@ use crate::wire::centrifuge::Error;
 use crate::wire::centrifuge::Method;
 use crate::wire::centrifuge::Reply;
 
-/// How much may come while the token is checked: the frames of nobody yet must not fill the memory.
-const BACKLOG_BYTES: usize = 64 * 1024;
-
 /// The most messages of one answer about history.
 const PAGE_MAX: usize = 1000;
 
 /// Reads a frame and carries out its commands.
 pub(super) fn receive(session: &mut Session, bytes: &[u8], world: &World<'_>, effects: &mut Vec<Effect>) {
-    if let State::LoggingIn(waiting) = &mut session.state {
-        waiting.bytes += bytes.len();
-        if waiting.bytes > BACKLOG_BYTES {
-            effects.push(bad_request(format!("more than {BACKLOG_BYTES} bytes before the login is done")));
-            return;
-        }
+    if let State::LoggingIn(waiting) = &mut session.state
+        && !waiting.takes(bytes.len(), effects)
+    {
+        return;
     }
     let Some(encoding) = session.form.encoding() else { return };
     match encoding.commands(bytes) {
@@ -63,7 +59,7 @@ pub(super) fn command(session: &mut Session, command: Command, world: &World<'_>
                 let waiting = LoggingIn { login: command.id, left, ..LoggingIn::default() };
                 session.state = State::LoggingIn(Box::new(waiting));
                 let token = Some(connect.token).filter(|token| !token.is_empty());
-                effects.push(Effect::Login(Credentials { token, rooms: Vec::new() }));
+                effects.push(Effect::Login(Credentials { token, ..Credentials::default() }));
             }
             _ => effects.push(bad_request("the first command must be connect".into())),
         },
@@ -108,6 +104,15 @@ struct Ready<'a, 'w> {
 impl Ready<'_, '_> {
     fn carry_out(&mut self, command: Command) {
         let Command { id, method } = command;
+        let act = match &method {
+            Method::Subscribe(_) => Some(Act::Join),
+            Method::Publish(_) => Some(Act::Publish),
+            _ => None,
+        };
+        if let Some(Err(why)) = act.map(|act| self.session.paced(act, self.world)) {
+            self.fail(id, Error::TooManyRequests, &why);
+            return;
+        }
         match method {
             Method::Connect(_) => self.effects.push(bad_request("connect a second time".into())),
             Method::Subscribe(subscribe) => self.subscribe(id, *subscribe),
@@ -118,7 +123,8 @@ impl Ready<'_, '_> {
             Method::PresenceStats { channel } => self.ask(id, channel, Question::PresenceStats),
             Method::Refresh { token } => {
                 self.session.refreshing = Some(id);
-                self.effects.push(Effect::Refresh(Credentials { token: Some(token), rooms: Vec::new() }));
+                self.effects
+                    .push(Effect::Refresh(Credentials { token: Some(token), ..Credentials::default() }));
             }
             Method::Ping => self.reply(id, &Reply::Ping),
             Method::Pong => {}

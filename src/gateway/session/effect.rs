@@ -3,12 +3,16 @@
 use bytes::Bytes;
 
 use crate::gateway::CloseReason;
+use crate::gateway::form::Form;
+use crate::gateway::form::answer;
 use crate::gateway::frame::Frame;
 use crate::gateway::session::Credentials;
 use crate::gateway::step::Greeting;
 use crate::gateway::step::Question;
 use crate::gateway::step::Welcome;
 use crate::gateway::stream::Position;
+use crate::wire::goim;
+use crate::wire::goim::Packet;
 use crate::wire::payload::Payload;
 
 /// What the connection must do for the session.
@@ -61,10 +65,46 @@ pub(in crate::gateway) enum Effect {
     Refresh(Credentials),
     /// The time when the login expires has changed.
     Renewed,
+    /// Take pushes of these operations from others than rooms.
+    Accept(Box<[i32]>),
+    /// Answer a heartbeat with the number of sessions in this room.
+    Count {
+        /// The room, if the client is in one.
+        room: Option<String>,
+        /// What to answer.
+        heartbeat: Heartbeat,
+    },
+    /// The client has read a room up to a message; then write the reply.
+    Read {
+        /// The room, if the client is in one.
+        room: Option<String>,
+        /// The id of the message.
+        message: u64,
+        /// The reply.
+        reply: Bytes,
+    },
     /// The rules say no: for the log, the client has its answer.
     Refused(String),
     /// End the session.
     Close(CloseReason),
+}
+
+/// A heartbeat of goim, whose answer repeats its version and number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct Heartbeat {
+    /// The packet's version.
+    pub(in crate::gateway) version: i16,
+    /// Its number.
+    pub(in crate::gateway) sequence: i32,
+}
+
+impl Heartbeat {
+    /// The answer, when so many sessions are in the room.
+    pub(in crate::gateway) fn answer(self, form: Form, count: usize) -> Bytes {
+        let Self { version, sequence } = self;
+        let operation = goim::operation::HEARTBEAT_REPLY;
+        answer(form, Packet { version, operation, sequence, body: &goim::online(count) })
+    }
 }
 
 /// A room on the way into it, and what the client knows of it.

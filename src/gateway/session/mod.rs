@@ -7,26 +7,40 @@
 
 mod centrifuge;
 mod effect;
+mod goim;
+mod golang_im;
 mod openresty_push;
+mod orim;
+mod packets;
 
 pub(super) use effect::Effect;
 pub(super) use effect::Entrance;
+pub(super) use effect::Heartbeat;
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
 use crate::config::Dialect;
 use crate::gateway::CloseReason;
+use crate::gateway::auth::Grant;
 use crate::gateway::form::Form;
 use crate::gateway::frame::Frame;
 use crate::gateway::order::Order;
 use crate::gateway::rules::Rules;
 use crate::gateway::rules::Standing;
+use crate::gateway::session::packets::Device;
 use crate::gateway::step::Greeting;
 use crate::gateway::step::Welcome;
 use crate::gateway::stream::Position;
+use crate::gateway::throttle::Act;
+use crate::gateway::throttle::Pace;
+use crate::gateway::throttle::seconds;
 use crate::ids::SessionId;
 use crate::wire::centrifuge::Command;
+use crate::wire::goim as wire_goim;
+use crate::wire::goim::Packet;
+use crate::wire::orim as wire_orim;
 use crate::wire::payload::Payload;
 
 /// What a client shows to log in.
@@ -34,8 +48,10 @@ use crate::wire::payload::Payload;
 pub struct Credentials {
     /// The token; none when the client brought none.
     pub token: Option<String>,
-    /// Rooms asked for in the address: honoured only where anybody may enter any room.
+    /// Rooms asked for in the address or in the login: honoured only where anybody may enter any room.
     pub rooms: Vec<String>,
+    /// The user that the client says it is: believed only where anybody is.
+    pub user: Option<String>,
 }
 
 /// Who a client is, once its credentials are accepted.
@@ -49,6 +65,15 @@ pub(in crate::gateway) struct Identity {
     pub expires: Option<u64>,
     /// What the token says about the user, for receivers of the user's messages.
     pub info: Option<Payload>,
+    /// What the token says about the user for backends only.
+    #[allow(dead_code, reason = "for whoever answers backends")]
+    pub meta: Option<Payload>,
+    /// What the token says about single rooms of those above.
+    #[allow(dead_code, reason = "for rooms with presence and recovery")]
+    pub grants: BTreeMap<String, Grant>,
+    /// The number of the token, for logs.
+    #[allow(dead_code, reason = "for the record of the login")]
+    pub token_id: Option<String>,
 }
 
 /// Why credentials were not accepted.
@@ -67,6 +92,8 @@ pub(super) enum Input<'a> {
     Text(&'a str),
     /// A binary frame.
     Binary(&'a [u8]),
+    /// A packet of a bare stream.
+    Packet(Packet<'a>),
 }
 
 /// What a session needs to know of the world.
@@ -80,6 +107,8 @@ pub(super) struct World<'a> {
     pub(super) ping_seconds: u32,
     /// The Unix time in seconds.
     pub(super) unix: u64,
+    /// How often it may do things.
+    pub(super) pace: Pace<'a>,
 }
 
 /// Where a session stands.
@@ -96,13 +125,34 @@ enum State {
 /// A login under way.
 #[derive(Debug, Default)]
 struct LoggingIn {
-    /// The number of the command to answer.
+    /// The number of the command or packet to answer.
     login: u32,
+    /// The version of that packet.
+    version: i16,
+    /// The rooms that the client wants to be in, where it says so.
+    asked: Vec<String>,
     /// Where the client left rooms that the login may grant.
     left: Vec<(String, Option<Position>)>,
     /// What came since, and how long the frames were that brought it.
     backlog: Vec<Command>,
+    packets: Vec<Vec<u8>>,
     bytes: usize,
+}
+
+/// How much may come while the token is checked: the frames of nobody yet must not fill the memory.
+const BACKLOG_BYTES: usize = 64 * 1024;
+
+impl LoggingIn {
+    /// Makes room for a frame of this length; false, and the end of the session, when there is none.
+    fn takes(&mut self, length: usize, effects: &mut Vec<Effect>) -> bool {
+        self.bytes += length;
+        let fits = self.bytes <= BACKLOG_BYTES;
+        if !fits {
+            let why = format!("more than {BACKLOG_BYTES} bytes before the login is done");
+            effects.push(Effect::Close(CloseReason::BadRequest(why)));
+        }
+        fits
+    }
 }
 
 /// One session.
@@ -113,12 +163,14 @@ pub(super) struct Session {
     state: State,
     rooms: Vec<String>,
     refreshing: Option<u32>,
+    /// What only goim and its relatives know.
+    device: Option<Box<Device>>,
 }
 
 impl Session {
     /// A session that has just connected.
     pub(super) fn new(id: SessionId, form: Form) -> Self {
-        Self { id, form, state: State::New, rooms: Vec::new(), refreshing: None }
+        Self { id, form, state: State::New, rooms: Vec::new(), refreshing: None, device: None }
     }
 
     /// The session's id.
@@ -139,6 +191,11 @@ impl Session {
         }
     }
 
+    /// The key under which backends know the client's device.
+    pub(super) fn device(&self) -> Option<&str> {
+        self.device.as_ref()?.key.as_deref()
+    }
+
     /// The rooms that the session is in.
     pub(super) fn rooms(&self) -> &[String] {
         &self.rooms
@@ -147,7 +204,7 @@ impl Session {
     /// The connection is open: a client that brought its token in the address logs in now.
     pub(super) fn start(&mut self, credentials: Credentials, effects: &mut Vec<Effect>) {
         match self.form.dialect() {
-            Dialect::Centrifuge => {}
+            Dialect::Centrifuge | Dialect::Goim | Dialect::Orim | Dialect::GolangIm => {}
             Dialect::OpenrestyPush => openresty_push::start(self, credentials, effects),
         }
     }
@@ -158,14 +215,45 @@ impl Session {
             (Form::Json, Input::Text(text)) => centrifuge::receive(self, text.as_bytes(), world, effects),
             (Form::Protobuf, Input::Binary(bytes)) => centrifuge::receive(self, bytes, world, effects),
             (Form::Text, Input::Text(text)) => openresty_push::receive(self, text, world, effects),
+            // goim takes packets in text frames as well; the relatives' servers do not.
+            (Form::Goim, Input::Text(text)) => self.receive_packet(text.as_bytes(), world, effects),
+            (Form::Goim | Form::Orim | Form::GolangIm, Input::Binary(bytes)) => {
+                self.receive_packet(bytes, world, effects);
+            }
+            (_, Input::Packet(packet)) => self.packet(&packet, world, effects),
             (Form::Json | Form::Text, Input::Binary(_)) => {
-                let why = "a binary frame; this dialect speaks text".to_owned();
-                effects.push(Effect::Close(CloseReason::BadRequest(why)));
+                effects.push(packets::bad_request("a binary frame; this dialect speaks text".to_owned()));
             }
-            (Form::Protobuf, Input::Text(_)) => {
-                let why = "a text frame; Protobuf comes in binary frames".to_owned();
-                effects.push(Effect::Close(CloseReason::BadRequest(why)));
+            (Form::Protobuf | Form::Orim | Form::GolangIm | Form::GoimStream, _) => {
+                effects.push(packets::bad_request("a text frame; this dialect speaks binary".to_owned()));
             }
+        }
+    }
+
+    fn receive_packet(&mut self, frame: &[u8], world: &World<'_>, effects: &mut Vec<Effect>) {
+        let body_max = match self.form {
+            Form::Orim => wire_orim::BODY_MAX,
+            _ => wire_goim::BODY_MAX,
+        };
+        match Packet::read(frame, body_max) {
+            Ok(packet) => self.packet(&packet, world, effects),
+            Err(fault) => effects.push(Effect::Close(CloseReason::BadPacket(fault))),
+        }
+    }
+
+    /// A packet came; one that comes during the login waits for its end.
+    fn packet(&mut self, packet: &Packet<'_>, world: &World<'_>, effects: &mut Vec<Effect>) {
+        if let State::LoggingIn(waiting) = &mut self.state {
+            let packet = packet.to_vec();
+            if waiting.takes(packet.len(), effects) {
+                waiting.packets.push(packet);
+            }
+            return;
+        }
+        match self.form {
+            Form::Orim => orim::receive(self, packet, world, effects),
+            Form::GolangIm => golang_im::receive(self, packet, world, effects),
+            _ => goim::receive(self, packet, world, effects),
         }
     }
 
@@ -177,7 +265,6 @@ impl Session {
         effects: &mut Vec<Effect>,
     ) {
         let State::LoggingIn(waiting) = mem::replace(&mut self.state, State::New) else { return };
-        let LoggingIn { login, left, backlog, .. } = *waiting;
         match outcome {
             Ok(identity) if identity.rooms.len() > world.rules.rooms_max() => {
                 let why = format!(
@@ -187,24 +274,57 @@ impl Session {
                 );
                 effects.push(Effect::Close(CloseReason::TokenInvalid(why)));
             }
-            Ok(identity) => {
-                self.rooms.clone_from(&identity.rooms);
-                let greeting = match self.form.dialect() {
-                    Dialect::Centrifuge => centrifuge::greeting(login, &identity, world),
-                    Dialect::OpenrestyPush => Greeting::None,
-                };
-                let rooms = identity.rooms.iter().map(|room| entrance(room, &left)).collect();
-                effects.push(Effect::Enter { rooms, greeting });
-                self.state = State::Ready(Box::new(identity));
-                for command in backlog {
-                    centrifuge::command(self, command, world, effects);
-                }
+            Ok(identity)
+                if let Err(wait) = world.pace.check(Act::Login, &identity.user, self.id.as_str()) =>
+            {
+                effects.push(Effect::Close(CloseReason::TooManyRequests { retry_after: seconds(wait) }));
             }
+            Ok(identity) => self.enter(identity, *waiting, world, effects),
             Err(Refusal::Close(reason)) => effects.push(Effect::Close(reason)),
             Err(Refusal::Expired) => match self.form.encoding() {
-                Some(encoding) => effects.push(centrifuge::token_expired(encoding, login)),
+                Some(encoding) => effects.push(centrifuge::token_expired(encoding, waiting.login)),
                 None => effects.push(Effect::Close(CloseReason::Expired)),
             },
+        }
+    }
+
+    /// The login succeeded.
+    fn enter(
+        &mut self,
+        identity: Identity,
+        waiting: LoggingIn,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (rooms, greeting) = match self.form.dialect() {
+            Dialect::Centrifuge | Dialect::OpenrestyPush => {
+                self.rooms.clone_from(&identity.rooms);
+                let rooms = identity.rooms.iter().map(|room| entrance(room, &waiting.left)).collect();
+                let greeting = match self.form.encoding() {
+                    Some(_) => centrifuge::greeting(waiting.login, &identity, world),
+                    None => Greeting::None,
+                };
+                (rooms, greeting)
+            }
+            dialect @ (Dialect::Goim | Dialect::Orim | Dialect::GolangIm) => {
+                let asked = &waiting.asked;
+                let Some(rooms) = packets::entrances(self, &identity, asked, world, effects) else { return };
+                let body = if dialect == Dialect::Goim { &[] } else { wire_orim::AUTH_OK };
+                (rooms, packets::greeting(self, &waiting, body))
+            }
+        };
+        if let Some(device) = &self.device
+            && self.form.dialect() == Dialect::Goim
+        {
+            effects.push(Effect::Accept(device.accepts.clone().into()));
+        }
+        effects.push(Effect::Enter { rooms, greeting });
+        self.state = State::Ready(Box::new(identity));
+        for command in waiting.backlog {
+            centrifuge::command(self, command, world, effects);
+        }
+        for packet in waiting.packets {
+            self.receive_packet(&packet, world, effects);
         }
     }
 
@@ -274,18 +394,26 @@ impl Session {
         }
     }
 
+    /// May the session do this now? If not, the words that say when.
+    fn paced(&self, act: Act, world: &World<'_>) -> Result<(), String> {
+        let user = self.user().map_or("", |user| &**user);
+        let wait = |wait| format!("this often is too often; try again in {} s", seconds(wait));
+        world.pace.check(act, user, self.id.as_str()).map_err(wait)
+    }
+
     fn standing(&self) -> Standing<'_> {
         match &self.state {
-            State::Ready(identity) => Standing {
-                granted: &identity.rooms,
-                anonymous: identity.user.is_empty(),
-                joined: &self.rooms,
-            },
+            State::Ready(identity) => standing(identity, &self.rooms),
             State::New | State::LoggingIn(_) => {
                 Standing { granted: &[], anonymous: true, joined: &self.rooms }
             }
         }
     }
+}
+
+/// What the rules need to know of a session that is logged in.
+fn standing<'a>(identity: &'a Identity, joined: &'a [String]) -> Standing<'a> {
+    Standing { granted: &identity.rooms, anonymous: identity.user.is_empty(), joined }
 }
 
 /// Into a room that the login grants, from where the client left it.

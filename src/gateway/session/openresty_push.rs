@@ -6,6 +6,7 @@ use crate::gateway::session::Effect;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
 use crate::gateway::session::World;
+use crate::gateway::throttle::Act;
 use crate::wire::openresty_push::Request;
 use crate::wire::openresty_push::read;
 use crate::wire::websocket;
@@ -25,6 +26,9 @@ pub(super) fn receive(session: &mut Session, text: &str, world: &World<'_>, effe
     match read(text) {
         Request::Echo => effects.push(Effect::Send(websocket::text(text.as_bytes()))),
         Request::Ignore => {}
+        Request::Publish { .. } if let Err(why) = session.paced(Act::Publish, world) => {
+            effects.push(Effect::Refused(why));
+        }
         Request::Publish { room, payload } => match world.rules.may_publish(&room, &session.standing()) {
             Ok(()) => effects.push(Effect::Publish { room, payload, command: None }),
             Err(denied) => effects.push(Effect::Refused(denied.to_string())),

@@ -2,13 +2,18 @@ use super::*;
 use crate::config::Namespace;
 use crate::config::Publish;
 use crate::config::Subscribe;
+use crate::gateway::throttle::Rates;
+use crate::gateway::throttle::Throttle;
 use crate::ids::BootId;
 use crate::ids::SessionIds;
 use bytes::Bytes;
+use std::time::Duration;
 
 struct Client {
     session: Session,
     rules: Rules,
+    throttle: Throttle,
+    rates: Rates,
 }
 
 impl Client {
@@ -17,12 +22,18 @@ impl Client {
             |name, subscribe| Namespace { subscribe, publish: Publish::Members, ..Namespace::named(name) };
         let (open, closed) = (rules("open", Subscribe::Anyone), rules("", Subscribe::Token));
         let id = SessionIds::new("n", BootId::new(1)).next(0);
-        Self { session: Session::new(id, form), rules: Rules::new(&[open, closed], 255, 4, false) }
+        Self {
+            session: Session::new(id, form),
+            rules: Rules::new(&[open, closed], 255, 4, false),
+            throttle: Throttle::new(&Arc::default()),
+            rates: Rates::default(),
+        }
     }
 
     /// Runs one step of the session and writes its effects down, one line each.
     fn step(&mut self, act: impl FnOnce(&mut Session, &World<'_>, &mut Vec<Effect>)) -> Vec<String> {
-        let world = World { rules: &self.rules, node: "n", ping_seconds: 25, unix: 1000 };
+        let pace = Pace { throttle: &self.throttle, rates: &self.rates, now: Duration::ZERO };
+        let world = World { rules: &self.rules, node: "n", ping_seconds: 25, unix: 1000, pace };
         let mut effects = Vec::new();
         act(&mut self.session, &world, &mut effects);
         effects.iter().map(written).collect()
@@ -39,7 +50,7 @@ impl Client {
 
 fn identity(user: &str, rooms: &[&str]) -> Identity {
     let rooms = rooms.iter().map(ToString::to_string).collect();
-    Identity { user: user.into(), rooms, expires: Some(1060), info: None }
+    Identity { user: user.into(), rooms, expires: Some(1060), ..Identity::default() }
 }
 
 fn written(effect: &Effect) -> String {
@@ -71,6 +82,9 @@ fn written(effect: &Effect) -> String {
         Effect::Ask { room, question, command } => format!("ask {room} {question:?} {command}"),
         Effect::Refresh(credentials) => format!("refresh {:?}", credentials.token),
         Effect::Renewed => "renewed".to_owned(),
+        Effect::Accept(operations) => format!("accept {operations:?}"),
+        Effect::Count { room, heartbeat } => format!("count {room:?} {heartbeat:?}"),
+        Effect::Read { room, message, reply } => format!("read {room:?} {message} {reply:?}"),
         Effect::Refused(why) => format!("refused {why}"),
         Effect::Close(reason) => format!("close {}", reason.detail()),
     }
@@ -184,7 +198,7 @@ fn a_renewed_token_must_name_the_same_user() {
 #[test]
 fn the_push_dialect_logs_in_from_the_address_and_echoes_heartbeats() {
     let mut client = Client::new(Form::Text);
-    let credentials = Credentials { token: Some("t".into()), rooms: Vec::new() };
+    let credentials = Credentials { token: Some("t".into()), ..Credentials::default() };
     let login = client.step(|session, _, effects| session.start(credentials, effects));
     assert_eq!(login, ["login Some(\"t\")"]);
     assert_eq!(client.login(Ok(identity("u", &["r1"]))), ["enter [\"r1\"] greeting "]);
@@ -201,4 +215,34 @@ fn the_push_dialect_ends_without_token_and_on_binary() {
     assert_eq!(start, ["close token missing"]);
     let binary = client.step(|session, world, effects| session.receive(Input::Binary(&[1]), world, effects));
     assert_eq!(binary, ["close bad request: a binary frame; this dialect speaks text"]);
+}
+
+#[test]
+fn who_does_too_much_is_told_when_to_try_again() {
+    let mut client = Client::new(Form::Json);
+    let limits = crate::config::Limits {
+        join_rate: Some(crate::units::rate("1/m").unwrap()),
+        publish_rate: Some(crate::units::rate("1/s burst 2").unwrap()),
+        connect_rate_user: Some(crate::units::rate("1/h").unwrap()),
+        ..crate::config::Config::default().limits
+    };
+    client.rates = Rates::new(&limits);
+    client.send(r#"{"id":1,"connect":{"token":"t"}}"#);
+    client.login(Ok(identity("u1", &["a"])));
+    let publish = r#"{"id":2,"publish":{"channel":"a","data":1}}"#;
+    let answers = [client.send(publish), client.send(publish), client.send(publish)];
+    assert!(!answers[1][0].contains("111"), "{answers:?}");
+    assert!(
+        answers[2][0].contains("\"code\":111") && answers[2][0].contains("try again in 1 s"),
+        "{answers:?}"
+    );
+    assert!(!client.send(r#"{"id":3,"subscribe":{"channel":"open:1"}}"#)[0].contains("111"));
+    let again = client.send(r#"{"id":4,"subscribe":{"channel":"open:2"}}"#);
+    assert!(again[0].contains("\"code\":111") && again[0].contains("try again in 60 s"), "{again:?}");
+    assert_eq!(client.session.rooms(), ["a", "open:1"]);
+    let second = Client::new(Form::Json);
+    let mut second = Client { throttle: client.throttle, rates: client.rates, ..second };
+    second.send(r#"{"id":1,"connect":{"token":"t"}}"#);
+    let refused = second.login(Ok(identity("u1", &["a"])));
+    assert!(refused[0].starts_with("close too many") && refused[0].contains("3600"), "{refused:?}");
 }

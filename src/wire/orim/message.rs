@@ -27,7 +27,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Reads a message; numbers may stand where texts are expected, and texts where numbers are.
+    /// Reads a message, of which only `msg` must be there; numbers may stand where texts are expected, and texts where numbers are.
     ///
     /// # Errors
     ///
@@ -40,11 +40,13 @@ impl Message {
             #[serde(rename = "type", default)]
             kind: Loose,
             msg: Loose,
+            #[serde(default)]
             room_id: Loose,
+            #[serde(default)]
             id: Loose,
             #[serde(default)]
             dateline: Loose,
-            #[serde(alias = "user_id")]
+            #[serde(alias = "user_id", default)]
             mid: Loose,
         }
         let members: Members =
