@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api;
+use crate::api::Bodies;
+use crate::api::Namespaces;
 use crate::api::Server;
 use crate::buffer::Buffer;
 use crate::clock;
@@ -63,6 +66,9 @@ pub enum Error {
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
+    /// The rules of rooms that were changed while the daemon ran.
+    #[error(transparent)]
+    Namespaces(#[from] api::NamespacesError),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -127,9 +133,11 @@ impl App {
     /// # Errors
     ///
     /// The first thing that can not be had, and what to do about it.
-    pub fn build(config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
+    pub fn build(mut config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
         let Ground { boot, buffer, metrics, trail } = ground;
         let data_dir = DataDir::take(&config.data_dir)?;
+        let namespaces = Namespaces::open(&config.data_dir)?;
+        namespaces.turn().lay_over(&mut config);
         let (store, recovery) = store::open(&config.store.path, (&config.store).into())?;
         recovery.tell(&config.store.path);
         watch_store(&metrics, &store);
@@ -165,6 +173,9 @@ impl App {
             metrics,
             status,
             tasks,
+            bodies: Bodies::new(),
+            pushes: Arc::new(Semaphore::new(api::PUSHES_MAX)),
+            namespaces,
             keys,
             config,
         });
@@ -272,7 +283,9 @@ impl Reloader {
     /// # Errors
     ///
     /// When the new configuration can not be used; the old one stays in force.
-    pub fn reload(&self, new: Config) -> Result<Changes, Error> {
+    pub fn reload(&self, mut new: Config) -> Result<Changes, Error> {
+        let mut turn = self.means.namespaces.turn();
+        turn.lay_over(&mut new);
         let old = self.means.config.load_full();
         let changes = config::changes(&old, &new);
         self.means.gateway.reload(&new)?;

@@ -90,6 +90,24 @@ impl Status {
         Self { node: node.to_owned(), boot, buffer, now: Mutex::default() }
     }
 
+    /// The name of this node.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The id of this run.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Where clients and backends come in.
+    #[must_use]
+    pub fn public(&self) -> Vec<Address> {
+        self.now().addresses.public.clone()
+    }
+
     /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
         self.now().phase = phase;

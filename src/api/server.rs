@@ -196,12 +196,12 @@ async fn serve(means: &Arc<Means>, visitor: Visitor, stream: Stream) {
 
 async fn answer(means: &Arc<Means>, visitor: &Visitor, request: Request<Incoming>) -> Answer {
     match visitor.door {
-        Door::Admin => api::admin(means, &request),
+        Door::Admin => api::admin(means, request).await,
         Door::Public | Door::Packets => {
             let config = means.config.load_full();
             let fresh = || means.gateway.fresh_request_id();
             let client = Client::of(&visitor.peer, request.headers(), &config.listen.trusted, fresh);
-            api::public(means, (client, visitor.slot.clone()), request)
+            api::public(means, (client, visitor.slot.clone()), request).await
         }
     }
 }

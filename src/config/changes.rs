@@ -58,7 +58,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         store.limit, store.checkpoint_interval, store.queue, store.cache, store.durability,
         limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.rooms,
         limits.sessions_per_user, limits.connect_rate, limits.connect_rate_user, limits.join_rate,
-        limits.publish_rate, limits.header, limits.header_timeout,
+        limits.publish_rate, limits.header, limits.header_timeout, limits.body, limits.body_timeout,
     );
     let lists = [
         ("log.sample", old.log.samples != new.log.samples),
@@ -259,6 +259,8 @@ mod tests {
         ("limits.publish_rate", "20/s", &[]),
         ("limits.header", "1k", &[]),
         ("limits.header_timeout", "1s", &[]),
+        ("limits.body", "1k", &[]),
+        ("limits.body_timeout", "1s", &[]),
     ];
 
     /// Keys that never change alone, or never count.

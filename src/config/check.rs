@@ -239,6 +239,8 @@ fn limits(read: Reader<'_>) -> Limits {
             Bare::Seconds,
             "would leave no time for a request",
         ),
+        body: read.size("limits.body", 1024..=16 << 20),
+        body_timeout: read.duration("limits.body_timeout", Bare::Seconds, "would leave no time for a body"),
     }
 }
 

@@ -14,8 +14,19 @@ use super::settings::Route;
 use crate::units::Bare;
 
 /// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
-pub const BUILT_IN_PATHS: &[&str] =
-    &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/tail", "/api/", "/open/", "/upload/"];
+pub const BUILT_IN_PATHS: &[&str] = &[
+    "/",
+    "/trial/",
+    "/api/",
+    "/goim/",
+    "/open/",
+    "/upload/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/tail",
+    "/namespaces/",
+];
 
 const DIALECTS: &[(&str, Dialect)] = &[
     ("centrifuge", Dialect::Centrifuge),

@@ -184,6 +184,8 @@ pub(super) const KEYS: &[Key] = &[
     live("limits", "publish_rate", Kind::Scalar),
     live("limits", "header", Kind::Scalar),
     live("limits", "header_timeout", Kind::Scalar),
+    live("limits", "body", Kind::Scalar),
+    live("limits", "body_timeout", Kind::Scalar),
 ];
 
 /// The key with this section and name.

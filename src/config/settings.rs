@@ -369,4 +369,8 @@ pub struct Limits {
     pub header: usize,
     /// From the first to the last byte of a request's head.
     pub header_timeout: Duration,
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// From the head to the last byte of a request's body.
+    pub body_timeout: Duration,
 }

@@ -71,6 +71,11 @@ impl Rules {
         Self { namespaces: namespaces.to_vec(), name_max, rooms_max, insecure }
     }
 
+    /// The same rules with other namespaces.
+    pub(super) fn with_namespaces(&self, namespaces: &[Namespace]) -> Self {
+        Self { namespaces: namespaces.to_vec(), ..self.clone() }
+    }
+
     /// How many rooms a session may be in.
     pub(super) fn rooms_max(&self) -> usize {
         self.rooms_max

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::Dialect;
+use crate::config::Namespace;
 use crate::config::Route;
 use crate::gateway::Error;
 use crate::gateway::Means;
@@ -22,7 +23,7 @@ const GOLANG_IM_SILENCE: Duration = Duration::from_secs(120);
 const PUSH_INTERVAL: Duration = Duration::from_secs(40);
 
 /// The settings in force. Sessions take their times and limits when they begin, rules and logins as they are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) rules: Rules,
     pub(super) rates: Rates,
@@ -65,6 +66,11 @@ impl Settings {
             patience: gateway.pong_timeout,
             login: gateway.login_timeout,
         })
+    }
+
+    /// The same settings with other rules of rooms.
+    pub(super) fn with_namespaces(&self, namespaces: &[Namespace]) -> Self {
+        Self { rules: self.rules.with_namespaces(namespaces), ..self.clone() }
     }
 
     /// The heartbeat of sessions on a route: a dead peer is noticed within 1.5 intervals.

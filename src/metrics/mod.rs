@@ -55,6 +55,15 @@ pub struct ByKind {
     pub kind: &'static str,
 }
 
+/// Labels of a call of a server API.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByCall {
+    /// What was called.
+    pub endpoint: &'static str,
+    /// How it ended.
+    pub outcome: &'static str,
+}
+
 /// A label that holds an HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByStatus {
@@ -73,6 +82,8 @@ pub struct Metrics {
     pub connections_refused: Family<ByReason, Counter>,
     /// HTTP answers, by status.
     pub http_answers: Family<ByStatus, Counter>,
+    /// Calls of the server APIs, by endpoint and outcome.
+    pub api_calls: Family<ByCall, Counter>,
     /// Sessions logged in, by dialect.
     pub sessions: Family<ByDialect, Gauge>,
     /// Rooms with at least one session.
@@ -127,6 +138,7 @@ impl Metrics {
             connections_open: add(r, "pillion_listen_connections_open", "Connections open"),
             connections_refused: add(r, "pillion_listen_refused", "Connections refused, by reason"),
             http_answers: add(r, "pillion_http_answers", "HTTP answers, by status"),
+            api_calls: add(r, "pillion_api_calls", "Calls of the server APIs, by endpoint and outcome"),
             sessions: add(r, "pillion_gateway_sessions", "Sessions logged in, by dialect"),
             rooms: add(r, "pillion_gateway_rooms", "Rooms with at least one session"),
             logins: add(r, "pillion_gateway_logins", "Logins that succeeded, by dialect"),

@@ -13,6 +13,7 @@ use pillion::config::File;
 use pillion::config::Sources;
 use pillion::gateway::CloseReason;
 use pillion::metrics::ByAction;
+use pillion::metrics::ByCall;
 use pillion::metrics::ByDialect;
 use pillion::metrics::ByKind;
 use pillion::metrics::ByReason;
@@ -65,6 +66,7 @@ fn every_metric_that_the_documents_name_exists() {
     metrics.sessions.get_or_create(&ByDialect { dialect: "d" }).inc();
     metrics.actions.get_or_create(&ByAction { action: "a" }).inc();
     metrics.ingest_lines.get_or_create(&ByKind { kind: "k" }).inc();
+    metrics.api_calls.get_or_create(&ByCall { endpoint: "e", outcome: "o" }).inc();
     metrics.http_answers.get_or_create(&ByStatus { status: 200 }).inc();
     let rendered = metrics.render();
     let exist = words(&rendered, "pillion_");

@@ -124,7 +124,7 @@ fn every_file_parses_and_every_include_exists() {
         .filter_map(|(path, _)| path.strip_prefix("nginx/").map(str::to_owned))
         .filter(|name| name.ends_with(".conf"))
         .collect();
-    assert_eq!(files.len(), 8, "{files:?}");
+    assert_eq!(files.len(), 9, "{files:?}");
     let mut included = Vec::new();
     for file in &files {
         let mut open = parse(file);
@@ -146,7 +146,9 @@ fn every_file_parses_and_every_include_exists() {
 #[test]
 fn every_location_is_a_route_and_every_route_has_a_location() {
     for (modifier, path, _) in locations() {
-        let known = routes().iter().any(|route| matches(&modifier, &path, route));
+        let below =
+            |route: &str| route.len() > 1 && route.ends_with('/') && format!("{path}/").starts_with(route);
+        let known = routes().iter().any(|route| matches(&modifier, &path, route) || below(route));
         assert!(known, "location {modifier} {path} leads to no route of the program");
     }
     for route in &websocket_routes() {
@@ -159,6 +161,24 @@ fn every_location_is_a_route_and_every_route_has_a_location() {
         let upgrade =
             directives.iter().any(|directive| directive.words[1..] == ["Upgrade", "$pillion_upgrade"]);
         assert!(upgrade, "location {path} takes {route} and does not pass Upgrade on");
+    }
+}
+
+#[test]
+fn what_backends_call_is_closed_to_the_world_and_what_clients_ask_is_not() {
+    let closed = |route: &str| {
+        let (_, _, directives) = locations()
+            .into_iter()
+            .filter(|(modifier, path, _)| matches(modifier, path, route))
+            .max_by_key(|(modifier, path, _)| (modifier == "=", path.len()))
+            .unwrap();
+        directives.iter().any(|directive| directive.words == ["deny", "all"])
+    };
+    for route in ["/api", "/api/publish", "/goim/push/all", "/goim/online/top", "/goim/nodes/instances"] {
+        assert!(closed(route), "{route} is open");
+    }
+    for route in ["/", "/ws", "/connection/websocket", "/goim/nodes/weighted", "/apical"] {
+        assert!(!closed(route), "{route} is closed");
     }
 }
 

@@ -89,8 +89,8 @@ async fn the_claims_name_user_rooms_and_expiry() {
     assert_eq!(&*identity.user, "u1");
     assert_eq!(identity.rooms, ["a", "b"]);
     assert_eq!(identity.expires, Some(1060));
-    assert_eq!(identity.info.unwrap().get(), r#"{"name":"U"}"#);
-    assert_eq!(identity.meta.unwrap().get(), r#"{"plan":"gold"}"#);
+    assert_eq!(identity.info.unwrap().json(), r#"{"name":"U"}"#);
+    assert_eq!(identity.meta.unwrap().json(), r#"{"plan":"gold"}"#);
     assert_eq!(identity.token_id.as_deref(), Some("t-7"));
     let nobody = login(&json!({}), 1000).await.unwrap();
     assert_eq!((&*nobody.user, nobody.rooms.len(), nobody.expires), ("", 0, None));
