@@ -264,6 +264,7 @@ fn scale(number: &str, nanoseconds: u64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -397,5 +398,23 @@ mod tests {
             assert_eq!(duration(&show_duration(ms(millis))), Ok(ms(millis)));
         }
         assert_eq!(show_duration(ms(5_400_000)), "1h30m");
+    }
+
+    proptest! {
+        #[test]
+        fn a_rate_that_is_shown_is_the_same_when_it_is_read(
+            count in 1..=RATE_MAX, burst in 1..=RATE_MAX, unit in "[smhd]"
+        ) {
+            let read = rate(&format!("{count}/{unit} burst {burst}")).unwrap();
+            prop_assert_eq!(rate(&read.to_string()), Ok(read));
+            prop_assert!(read.pace() >= 1);
+        }
+
+        #[test]
+        fn whatever_is_written_is_a_rate_or_an_error(text in ".*|[0-9]{0,12} ?/ ?[smhdw] ?(burst)? ?[0-9]{0,12}") {
+            if let Err(error) = rate(&text) {
+                prop_assert!(error.to_string().contains(&text));
+            }
+        }
     }
 }

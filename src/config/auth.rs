@@ -1,6 +1,7 @@
 //! `[auth]`: who clients are, and what each way of finding out needs.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ pub(super) fn auth(read: Reader<'_>, read_secret: &dyn Fn(&Path) -> io::Result<S
         api_cache_size: read.size("auth.api_cache_size", 64 << 10..=SIZE_MAX),
         jwt_secret: jwt_secret(read, insecure, read_secret),
         jwt_public_key: public_key::public_key(read, read_secret),
-        jwks_url: url(read, "auth.jwks_url", "https://login.example.org/.well-known/jwks.json"),
+        jwks_url: jwks_url(read),
         jwks_refresh: read.duration(
             "auth.jwks_refresh",
             Bare::Seconds,
@@ -90,6 +91,21 @@ fn url(read: Reader<'_>, key: &str, example: &str) -> Option<String> {
             format!("write it such as \"{example}\"")
         };
         read.wrong(key, format!("\"{text}\" is no http:// or https:// URL"), remedy);
+    }
+    Some(text)
+}
+
+/// Keys that come unprotected over a network are not worth much.
+fn jwks_url(read: Reader<'_>) -> Option<String> {
+    let key = "auth.jwks_url";
+    let text = url(read, key, "https://login.example.org/.well-known/jwks.json")?;
+    let uri: Option<Uri> = text.parse().ok().filter(|uri: &Uri| uri.scheme_str() == Some("http"));
+    let is_local = |host: &str| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    if uri.is_some_and(|uri| !uri.host().is_some_and(is_local)) {
+        read.notice(key, "whoever is between can put in keys of their own; https:// prevents that");
     }
     Some(text)
 }

@@ -298,6 +298,7 @@ mod tests {
                 || key.starts_with("listen.")
                 || key.starts_with("ingest.")
                 || key.starts_with("store.")
+                || *key == "gateway.tcp"
                 || key.starts_with("logger.spool_")
             {
                 assert_eq!((changes.restart, changes.live), (vec![*key], vec![]));

@@ -71,10 +71,14 @@ pub(super) fn keys(
             let remedy = "write what it is for, such as scopes = [\"publish\"], or [\"*\"] for everything";
             table.wrong_at(place, "scopes", "a key needs scopes", remedy);
         }
+        let scopes = table.words("scopes", SCOPES);
+        if scopes.is_empty() && table.has("scopes") && table.sound(&["scopes"]) {
+            table.wrong("scopes", "without scopes a key may do nothing", "write [\"*\"] for everything");
+        }
         keys.push(ApiKey {
             name: name.unwrap_or_default(),
             secret: written.map(|(_, secret)| secret).unwrap_or_default(),
-            scopes: table.words("scopes", SCOPES),
+            scopes,
             rate: if table.has("rate") { table.rate("rate") } else { None },
         });
     }

@@ -150,7 +150,7 @@ impl Archive {
         let mut batch = Batch::new();
         for publication in publications {
             let key = Key::new().text(room).number(publication.offset);
-            batch.put(Table::Publications, key.as_ref(), &encoded(publication));
+            batch.put(Table::Publications, key.as_ref(), encoded(publication));
         }
         self.stand(&mut batch, room, position);
         let size = size as u64;

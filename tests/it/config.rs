@@ -75,7 +75,7 @@ fn every_mistake_gets_its_message() {
         let expected = name.replace(".toml", ".txt");
         assert_eq!(lines(&said), texts.get(&expected).map_or("", String::as_str), "{name} and {expected}");
     }
-    assert_eq!(files.len(), 67);
+    assert_eq!(files.len(), 68);
     assert_eq!(texts.len(), 2 * files.len(), "each has its messages beside it");
 }
 
@@ -89,7 +89,7 @@ fn every_valid_file_is_accepted_with_its_notices() {
         let expected = texts.get(&expected).cloned().unwrap_or_default();
         assert_eq!(notices.map(|notices| lines(&notices)), Ok(expected), "{name}");
     }
-    assert_eq!(files.len(), 11);
+    assert_eq!(files.len(), 12);
 }
 
 #[test]

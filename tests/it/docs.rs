@@ -115,7 +115,7 @@ fn every_configuration_in_the_manual_is_right() {
         assert!(matches!(&notices, Ok(notices) if notices.is_empty()), "{notices:?}: {block}");
         seen += 1;
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 3);
 }
 
 #[test]

@@ -6,6 +6,7 @@
     reason = "what is not as expected ends the test"
 )]
 
+mod auth;
 mod chaos;
 mod config;
 mod daemon;

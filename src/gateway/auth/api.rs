@@ -83,7 +83,6 @@ struct Asker {
 
 impl Api {
     pub(super) fn new(url: &str, config: &config::Auth, metrics: &Arc<Metrics>) -> Result<Self, Error> {
-        metrics.auth_api_away.set(0);
         let cache = Cache::new(config.api_cache, config.api_stale, config.api_cache_size);
         let asker = Asker {
             url: url.to_owned(),
@@ -244,14 +243,11 @@ impl Asker {
         match change {
             Some(Change::Opened) => {
                 self.metrics.auth_api_away.set(1);
-                tracing::warn!(
-                    url = self.url,
-                    "the business API fails: it is left alone, and tried again now and then"
-                );
+                tracing::warn!("the business API fails: it is left alone, and tried again now and then");
             }
             Some(Change::Closed) => {
                 self.metrics.auth_api_away.set(0);
-                tracing::info!(url = self.url, "the business API answers again");
+                tracing::info!("the business API answers again");
             }
             None => {}
         }

@@ -235,8 +235,11 @@ fn either(json: Option<Box<RawValue>>, base64: &str, name: &str) -> Result<Optio
     value.map(Some).map_err(|error| format!("its {name} can not be kept: {error}"))
 }
 
+/// The last second of the year 9999: whoever writes more means never, and clocks can not count much further.
+const END: u64 = 253_402_300_799;
+
 /// Whole seconds; what lies before 1970 is 0, which is over.
 fn seconds(moment: &Number) -> u64 {
     // Fractions are allowed, and beyond the range the nearest moment is taken.
-    moment.as_u64().or_else(|| moment.as_f64().map(|moment| moment as u64)).unwrap_or_default()
+    moment.as_u64().or_else(|| moment.as_f64().map(|moment| moment as u64)).unwrap_or_default().min(END)
 }

@@ -13,6 +13,7 @@ use http::Uri;
 use jsonwebtoken::jwk::Jwk;
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use tokio::sync::oneshot;
 
 use super::keyring::VerifyKey;
 use crate::clock;
@@ -89,21 +90,32 @@ impl Jwks {
     /// The keys; read now when there are none, and in the background when they are old.
     pub(super) async fn keys(self: &Arc<Self>) -> Result<Arc<Set>, String> {
         let Some(set) = self.set.load_full() else { return self.newer(None).await };
-        if clock::uptime().saturating_sub(set.read_at) >= self.refresh {
-            let (there, old) = (Arc::clone(self), Arc::clone(&set));
-            // Whoever finds another one reading has nothing to do.
-            if self.last.try_lock().is_ok_and(|last| !self.is_too_soon(last.as_ref())) {
-                self.tasks.spawn("jwks", OnExit::Ignore, async move {
-                    // A failure is told by whoever reads.
-                    drop(there.newer(Some(&old)).await);
-                });
-            }
+        let is_old = clock::uptime().saturating_sub(set.read_at) >= self.refresh;
+        // Whoever finds another one reading has nothing to do.
+        if is_old && self.last.try_lock().is_ok_and(|last| !self.is_too_soon(last.as_ref())) {
+            drop(self.spawn(Some(Arc::clone(&set))));
         }
         Ok(set)
     }
 
     /// Keys that were read after `old`, if it is not too soon to read again; else the same ones.
-    pub(super) async fn newer(&self, old: Option<&Arc<Set>>) -> Result<Arc<Set>, String> {
+    pub(super) async fn newer(self: &Arc<Self>, old: Option<Arc<Set>>) -> Result<Arc<Set>, String> {
+        self.spawn(old).await.unwrap_or_else(|_| Err("the reading was given up".to_owned()))
+    }
+
+    /// Reads in a task of its own, so that no client can spoil it for others by leaving.
+    fn spawn(self: &Arc<Self>, old: Option<Arc<Set>>) -> oneshot::Receiver<Result<Arc<Set>, String>> {
+        let (tell, told) = oneshot::channel();
+        let there = Arc::clone(self);
+        self.tasks.spawn("jwks", OnExit::Ignore, async move {
+            let read = there.renew(old.as_ref()).await;
+            // Whoever waited for it may have left.
+            drop(tell.send(read));
+        });
+        told
+    }
+
+    async fn renew(&self, old: Option<&Arc<Set>>) -> Result<Arc<Set>, String> {
         let mut last = self.last.lock().await;
         if let Some(set) = self.set.load_full().filter(|set| old.is_none_or(|old| !Arc::ptr_eq(old, set))) {
             return Ok(set);
@@ -116,34 +128,28 @@ impl Jwks {
             };
         }
         let began = clock::uptime();
-        // If this is dropped while it reads, the pause counts all the same.
-        let was_away = last.replace(Reading { began, failure: Some("the reading was given up".to_owned()) });
-        let was_away = was_away.is_some_and(|last| last.failure.is_some());
         let read = self.read().await;
+        let was_away = last.as_ref().is_some_and(|last| last.failure.is_some());
+        *last = Some(Reading { began, failure: read.as_ref().err().cloned() });
+        self.tell(&read, was_away, old);
+        let set = Arc::new(Set { keys: read?, read_at: clock::uptime() });
+        self.set.store(Some(Arc::clone(&set)));
+        Ok(set)
+    }
+
+    /// A change is one line in the log.
+    fn tell(&self, read: &Result<Vec<VerifyKey>, String>, was_away: bool, old: Option<&Arc<Set>>) {
         let reason = if read.is_ok() { "read" } else { "failed" };
         self.metrics.auth_jwks_reads.get_or_create(&ByReason { reason }).inc();
+        let known = old.map_or(0, |old| old.keys.len());
         match read {
-            Ok(keys) => {
-                if was_away || old.is_none() {
-                    tracing::info!(
-                        url = self.url,
-                        keys = keys.len(),
-                        "the keys that tokens are signed with were read"
-                    );
-                }
-                let set = Arc::new(Set { keys, read_at: clock::uptime() });
-                self.set.store(Some(Arc::clone(&set)));
-                *last = Some(Reading { began, failure: None });
-                Ok(set)
+            Ok(keys) if was_away || old.is_none() => {
+                tracing::info!(keys = keys.len(), "the keys that tokens are signed with were read");
             }
-            Err(why) => {
-                if !was_away {
-                    let known = old.map_or(0, |old| old.keys.len());
-                    tracing::warn!(url = self.url, %why, known, "the keys that tokens are signed with can not be read");
-                }
-                *last = Some(Reading { began, failure: Some(why.clone()) });
-                Err(why)
+            Err(why) if !was_away => {
+                tracing::warn!(%why, known, "the keys that tokens are signed with can not be read");
             }
+            Ok(_) | Err(_) => {}
         }
     }
 

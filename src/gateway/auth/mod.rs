@@ -44,6 +44,7 @@ pub(super) struct Auth {
 impl Auth {
     /// The checks of a configuration.
     pub(super) fn new(config: &config::Auth, metrics: &Arc<Metrics>, tasks: &Tasks) -> Result<Self, Error> {
+        metrics.auth_api_away.set(0);
         let api = config.api_url.as_deref().map(|url| api::Api::new(url, config, metrics)).transpose()?;
         let jwt = jwt::Verifier::new(config, metrics, tasks)?;
         Ok(Self { config: config.clone(), api, jwt })

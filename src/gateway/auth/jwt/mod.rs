@@ -24,6 +24,9 @@ use crate::tasks::Tasks;
 /// The longest token that is looked at, in bytes.
 const TOKEN_MAX: usize = 64 * 1024;
 
+/// So many characters of the name of a key are shown; anybody can make up a long one.
+const KID_SHOWN: usize = 64;
+
 /// Checks signed tokens.
 #[derive(Debug)]
 pub(super) struct Verifier {
@@ -83,7 +86,7 @@ impl Verifier {
                 Verdict::Wrong(why) if header.kid.is_some() => fault = Some(why),
                 // An issuer that gives its keys no names may have a new one as well.
                 Verdict::NoKey | Verdict::Wrong(_) => {
-                    let newer = jwks.newer(Some(&set)).await.map_err(|why| unavailable(&why))?;
+                    let newer = jwks.newer(Some(set)).await.map_err(|why| unavailable(&why))?;
                     match self.with_set(&newer.keys, &header, token) {
                         Verdict::Right(claims) => return Ok(*claims),
                         Verdict::Wrong(why) => fault = Some(why),
@@ -127,6 +130,7 @@ impl Verifier {
         let algorithm = header.alg;
         match &header.kid {
             Some(kid) if self.jwks.is_some() => {
+                let kid: String = kid.chars().take(KID_SHOWN).collect();
                 format!("no key of auth.jwks_url is called {kid:?} and takes {algorithm:?}")
             }
             _ => {

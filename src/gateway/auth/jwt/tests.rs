@@ -5,7 +5,9 @@ use crate::gateway::auth::Bearer;
 use crate::gateway::auth::GrantRefusal;
 use crate::gateway::session::Identity;
 use crate::gateway::session::Refusal;
+use futures_util::FutureExt as _;
 use jsonwebtoken::EncodingKey;
+use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
 
@@ -127,7 +129,7 @@ async fn a_token_counts_in_its_time_only() {
     let why = "it counts only from a later time on (nbf)".to_owned();
     assert_eq!(later, Refusal::Close(CloseReason::TokenInvalid(why)));
     assert_eq!(login(&json!({"exp": -5}), 1000).await.unwrap_err(), Refusal::Expired);
-    assert_eq!(login(&json!({"exp": 1e300}), 1000).await.unwrap().expires, Some(u64::MAX));
+    assert_eq!(login(&json!({"exp": 1e300}), 1000).await.unwrap().expires, Some(253_402_300_799));
 }
 
 #[tokio::test]
@@ -176,7 +178,7 @@ async fn secrets_sign_with_each_length_of_hash() {
 
 #[tokio::test]
 async fn each_kind_of_public_key_checks_its_own_algorithms_and_no_other() {
-    let (pairs, claims) = (pairs(), json!({"sub": "u1"}));
+    let (pairs, strangers, claims) = (pairs(), pairs(), json!({"sub": "u1"}));
     for (index, pair) in pairs.iter().enumerate() {
         let verifier = with_public_key(&pair.public);
         for (other, signer) in pairs.iter().enumerate() {
@@ -185,8 +187,7 @@ async fn each_kind_of_public_key_checks_its_own_algorithms_and_no_other() {
                 assert_eq!(checked.is_ok(), index == other, "{algorithm:?} with key {index}");
             }
         }
-        let stranger = self::pairs();
-        let forged = sign(pair.algorithms[0], &stranger[index].signing, &claims);
+        let forged = sign(pair.algorithms[0], &strangers[index].signing, &claims);
         assert_eq!(fault(&verifier, &forged).await, "its signature does not match the key");
     }
 }
@@ -274,4 +275,62 @@ async fn a_token_for_a_room_is_no_login() {
     let refused = login(&json!({"sub": "u1", "channel": "r1"}), 1000).await.unwrap_err();
     let why = "it is a token for one room (channel), and no login".to_owned();
     assert_eq!(refused, Refusal::Close(CloseReason::TokenInvalid(why)));
+}
+
+/// JSON of any shape under the names of claims.
+fn claims() -> impl Strategy<Value = Value> {
+    let value = prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        "[a-z/=+]{0,12}".prop_map(Value::from),
+        Just(json!({"r": {"override": {"presence": {"value": true}}, "b64info": "eA=="}})),
+        Just(json!(["r", "r"])),
+        Just(Value::Null),
+    ];
+    let name = prop::sample::select(vec![
+        "sub",
+        "exp",
+        "nbf",
+        "iat",
+        "expire_at",
+        "jti",
+        "aud",
+        "iss",
+        "channels",
+        "subs",
+        "info",
+        "b64info",
+        "meta",
+        "channel",
+        "client",
+        "data",
+        "b64data",
+        "override",
+    ]);
+    prop::collection::btree_map(name, value, 0..8).prop_map(|claims| json!(claims))
+}
+
+proptest! {
+    #[test]
+    fn claims_of_any_shape_are_an_identity_or_an_error(claims in claims(), unix in any::<u32>()) {
+        let verifier = with_secret();
+        let bearer = Bearer { user: "u1".into(), session: "s1".to_owned(), room: "r".to_owned() };
+        for is_login in [true, false] {
+            let checked = verifier.claims(&token(&claims)).now_or_never();
+            if let Some(Ok(claims)) = checked {
+                let granted = if is_login {
+                    claims.identity(unix.into()).ok().and_then(|identity| identity.expires)
+                } else {
+                    claims.grant(&bearer, unix.into()).ok().and_then(|grant| grant.expires)
+                };
+                prop_assert!(granted.is_none_or(|expires| expires > u64::from(unix)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_nobody_signed_is_never_a_token(text in ".{0,80}|[A-Za-z0-9_-]{0,60}(\\.[A-Za-z0-9_-]{0,60}){0,3}") {
+        prop_assert!(with_secret().claims(&text).now_or_never().is_some_and(|checked| checked.is_err()));
+    }
 }
