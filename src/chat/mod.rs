@@ -171,7 +171,13 @@ impl Chat {
     /// [`Error`]; then nothing was changed.
     pub fn login(&self, profile: &Profile, unix_ms: u64) -> Result<(), Error> {
         let settings = self.shared.settings.load();
+        let (shop, user) = (&profile.shop_id, &profile.user);
+        let names_a_shop = room_of(shop, user) == profile.room && self.shop(shop)?.is_some();
+        let is_customer = names_a_shop && self.shop(user)?.is_none();
         let mut desk = self.shared.ledger.open();
+        if is_customer && shops::pair(&mut desk, &profile.room)?.is_none() {
+            shops::open_room(&mut desk, shop, user, unix_ms)?;
+        }
         profile::put(&mut desk, profile, unix_ms);
         if let Some(pair) = shops::pair(&mut desk, &profile.room)?
             && pair.customer == profile.user

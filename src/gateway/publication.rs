@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::gateway::stamp::stamp;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
 use crate::wire::payload::Payload;
@@ -34,6 +35,8 @@ pub struct Outgoing {
     pub tags: BTreeMap<String, String>,
     /// Not kept in the room's history.
     pub skip_history: bool,
+    /// A message of a chat: its payload, a JSON object, gets the members `mid`, `room_id`, `id` and `dateline`.
+    pub is_chat: bool,
     /// Of the waiting messages with the same key a slow reader gets the newest only, where the room's rules say so.
     pub conflation_key: Option<Arc<str>>,
     /// Not delivered when it is older than this.
@@ -51,6 +54,7 @@ impl Outgoing {
             operation: None,
             tags: BTreeMap::new(),
             skip_history: false,
+            is_chat: false,
             conflation_key: None,
             ttl: None,
         }
@@ -80,10 +84,33 @@ pub struct Publication {
     pub expires_ms: Option<u64>,
 }
 
+/// The tag of a publication that is no message but tells of one, or of a user: somebody types, has read, takes back.
+pub(super) const SIGNAL: &str = "signal";
+
 /// What a publication takes beside its texts: the structure, its place in a ring, the allocations.
 const OVERHEAD: usize = 256;
 
 impl Publication {
+    /// A message that a room takes in, with its id and time; it has no place in the stream yet.
+    pub(super) fn of(message: Outgoing, id: MessageId, (room, unix_ms): (&str, u64)) -> Self {
+        let ttl_ms = message.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let mut publication = Self {
+            offset: 0,
+            id,
+            idempotency_key: message.idempotency_key.map(Into::into),
+            payload: message.payload,
+            publisher: message.publisher,
+            operation: message.operation,
+            tags: message.tags,
+            unix_ms,
+            expires_ms: ttl_ms.map(|ttl| unix_ms.saturating_add(ttl)),
+        };
+        if message.is_chat {
+            stamp(room, &mut publication);
+        }
+        publication
+    }
+
     /// The memory that it takes, about, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -92,6 +119,12 @@ impl Publication {
             + self.payload.bytes().len()
             + tags
             + self.idempotency_key.as_ref().map_or(0, |key| key.len())
+    }
+
+    /// True when it tells of something and is no message itself: clients of chat dialects do not know such.
+    #[must_use]
+    pub fn is_signal(&self) -> bool {
+        self.tags.contains_key(SIGNAL)
     }
 
     /// True when it is too late to deliver it.

@@ -40,7 +40,8 @@ pub(super) fn publications(form: Form, publications: &[Arc<Publication>]) -> Byt
 
 /// Messages of a chat's room, one frame each.
 pub(super) fn chat(form: Form, room: &str, publications: &[Arc<Publication>]) -> Bytes {
-    super::joined(publications.iter().map(|one| {
+    // A signal would be shown as a message.
+    super::joined(publications.iter().filter(|one| !one.is_signal()).map(|one| {
         let message = message_of(room, one);
         match form {
             Form::Orim => of_orim(orim::operation::MESSAGE, &message.json()),
