@@ -206,7 +206,7 @@ impl Chat {
     pub fn shop(&self, id: &str) -> Result<Option<Shop>, Error> {
         let settings = self.shared.settings.load();
         match settings.shops.iter().find(|shop| shop.id == id) {
-            Some(shop) => Ok(Some(Shop::of(shop))),
+            Some(shop) => Ok(Some(Shop::from(shop))),
             None => shops::of(&mut self.shared.ledger.open(), id),
         }
     }
@@ -232,6 +232,16 @@ impl Chat {
         let room = shops::open_room(&mut desk, shop, customer, unix_ms)?;
         desk.close()?;
         Ok(room)
+    }
+
+    /// The room of a shop and a customer, which may be nobody else's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoomTaken`] when it is that of others.
+    pub fn check_room(&self, shop: &str, customer: &str) -> Result<String, Error> {
+        // The desk is left without writing.
+        shops::open_room(&mut self.shared.ledger.open(), shop, customer, 0)
     }
 
     /// True when the user is the shop of a room, or of its staff.

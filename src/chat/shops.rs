@@ -47,9 +47,8 @@ pub struct Shop {
     pub staff: Vec<String>,
 }
 
-impl Shop {
-    /// The shop that the configuration describes.
-    pub(super) fn of(shop: &config::Shop) -> Self {
+impl From<&config::Shop> for Shop {
+    fn from(shop: &config::Shop) -> Self {
         Self {
             id: shop.id.clone(),
             name: shop.name.clone(),

@@ -123,7 +123,7 @@ impl Gateway {
     pub async fn say(&self, user: &str, room: &str, payload: Payload) -> Result<Published, ChatError> {
         let card = Card { user: user.into(), session: self.session_id(0), info: None };
         let publisher = Some(Arc::new(card));
-        let message = Outgoing { publisher, is_chat: true, ..Outgoing::new(payload) };
+        let message = Outgoing { publisher, ..Outgoing::new(payload) };
         let published = self.publish(room, message).await?;
         // The message is out: that the list of customers does not show it is no reason to say that it is not.
         if let Err(error) = self.chat().said(user, room, unix_ms(), clock::uptime()) {

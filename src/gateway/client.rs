@@ -236,14 +236,13 @@ impl Client {
 
     fn publish(&self, room: &str, payload: Payload, command: Option<u32>) {
         let length = payload.bytes().len();
-        let is_chat = room.starts_with(orim::ROOM_TYPE);
-        let message = Outgoing { publisher: self.link.card().cloned(), is_chat, ..Outgoing::new(payload) };
+        let message = Outgoing { publisher: self.link.card().cloned(), ..Outgoing::new(payload) };
         let asker = command.map_or(Asker::Nobody, |command| Asker::Client(Arc::clone(&self.link), command));
         let trail = &self.shared.means.trail;
         match self.shared.publish(room, message, None, asker) {
             Ok(id) => {
                 trail.room_msg(&self.subject(), room, id, &format!("{length} bytes"));
-                if is_chat {
+                if room.starts_with(orim::ROOM_TYPE) {
                     self.said(room);
                 }
             }

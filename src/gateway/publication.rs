@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::gateway::stamp::stamp;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
+use crate::wire::orim;
 use crate::wire::payload::Payload;
 
 /// Who a session is, for others.
@@ -35,8 +36,6 @@ pub struct Outgoing {
     pub tags: BTreeMap<String, String>,
     /// Not kept in the room's history.
     pub skip_history: bool,
-    /// A message of a chat: its payload, a JSON object, gets the members `mid`, `room_id`, `id` and `dateline`.
-    pub is_chat: bool,
     /// Of the waiting messages with the same key a slow reader gets the newest only, where the room's rules say so.
     pub conflation_key: Option<Arc<str>>,
     /// Not delivered when it is older than this.
@@ -54,7 +53,6 @@ impl Outgoing {
             operation: None,
             tags: BTreeMap::new(),
             skip_history: false,
-            is_chat: false,
             conflation_key: None,
             ttl: None,
         }
@@ -105,7 +103,7 @@ impl Publication {
             unix_ms,
             expires_ms: ttl_ms.map(|ttl| unix_ms.saturating_add(ttl)),
         };
-        if message.is_chat {
+        if room.starts_with(orim::ROOM_TYPE) && !publication.is_signal() {
             stamp(room, &mut publication);
         }
         publication
@@ -119,6 +117,33 @@ impl Publication {
             + self.payload.bytes().len()
             + tags
             + self.idempotency_key.as_ref().map_or(0, |key| key.len())
+    }
+
+    /// As a message of the chat: what it does not say of itself is filled in.
+    #[must_use]
+    pub fn chat_message(&self, room: &str) -> orim::Message {
+        let id = self.id.to_string();
+        let user = self.publisher.as_ref().map(|card| card.user.to_string());
+        let dateline = self.unix_ms / 1000;
+        match orim::Message::read(self.payload.bytes()) {
+            Ok(message) => orim::Message {
+                id,
+                mid: user.unwrap_or(message.mid),
+                kind: Some(message.kind).filter(|kind| !kind.is_empty()).unwrap_or_else(|| "text".to_owned()),
+                room_id: room.to_owned(),
+                dateline: if message.dateline == 0 { dateline } else { message.dateline },
+                ..message
+            },
+            Err(_) => orim::Message {
+                shop_id: String::new(),
+                kind: "text".to_owned(),
+                msg: self.payload.text().into_owned(),
+                room_id: room.to_owned(),
+                id,
+                dateline,
+                mid: user.unwrap_or_default(),
+            },
+        }
     }
 
     /// True when it tells of something and is no message itself: clients of chat dialects do not know such.
