@@ -27,6 +27,7 @@ use crate::gateway::publication::Card;
 use crate::gateway::publication::Publication;
 use crate::gateway::publication::SIGNAL;
 use crate::gateway::recall::Recall;
+use crate::gateway::recall::RecallError;
 use crate::gateway::session::Refusal;
 use crate::gateway::step::Asker;
 use crate::gateway::step::Question;
@@ -62,11 +63,20 @@ pub(super) enum Call {
     /// It types in a room.
     Typing(String),
     /// It has read a room up to a message.
-    Read(String, MessageId),
+    Read(String, Place),
     /// It takes a message back.
-    Recall(String, MessageId),
+    Recall(String, Place),
     /// It asks what it has not read in these rooms.
     Unread(Vec<String>),
+}
+
+/// Which message is meant: clients of the chat dialects know ids, others offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The one with this id.
+    Id(MessageId),
+    /// The one at this offset.
+    Offset(u64),
 }
 
 /// Who shows a token.
@@ -123,7 +133,7 @@ impl Gateway {
     pub async fn say(&self, user: &str, room: &str, payload: Payload) -> Result<Published, ChatError> {
         let card = Card { user: user.into(), session: self.session_id(0), info: None };
         let publisher = Some(Arc::new(card));
-        let message = Outgoing { publisher, ..Outgoing::new(payload) };
+        let message = Outgoing { publisher, is_chat: true, ..Outgoing::new(payload) };
         let published = self.publish(room, message).await?;
         // The message is out: that the list of customers does not show it is no reason to say that it is not.
         if let Err(error) = self.chat().said(user, room, unix_ms(), clock::uptime()) {
@@ -210,8 +220,12 @@ impl Gateway {
     pub(super) async fn call(&self, user: &str, call: Call) -> Result<Value, ChatError> {
         Ok(match call {
             Call::Typing(room) => json!({ "told": self.tell_typing(user, &room)? }),
-            Call::Read(room, id) => json!({ "moved": self.mark_read(user, &room, id)? }),
-            Call::Recall(room, id) => {
+            Call::Read(room, place) => {
+                let id = self.message_at(&room, place).await?;
+                json!({ "moved": self.mark_read(user, &room, id)? })
+            }
+            Call::Recall(room, place) => {
+                let id = self.message_at(&room, place).await?;
                 self.recall(user, &room, id).await?;
                 json!({})
             }
@@ -220,6 +234,17 @@ impl Gateway {
                 json!({ "rooms": standings.iter().map(Standing::json).collect::<Vec<_>>() })
             }
         })
+    }
+
+    async fn message_at(&self, room: &str, place: Place) -> Result<MessageId, RoomError> {
+        let offset = match place {
+            Place::Id(id) => return Ok(id),
+            Place::Offset(offset) => offset,
+        };
+        let query = Query { limit: 1, since: Some(offset.saturating_sub(1)), reverse: false };
+        let found = self.history(room, query, None).await?.publications.into_iter().next();
+        let found = found.filter(|found| found.offset == offset);
+        found.map(|found| found.id).ok_or(RoomError::Recall(RecallError::Unknown))
     }
 
     fn signal(&self, room: &str, signal: Outgoing) -> Result<(), RoomError> {

@@ -13,6 +13,7 @@ use crate::gateway::Arriving;
 use crate::gateway::CloseReason;
 use crate::gateway::Gateway;
 use crate::gateway::Shared;
+use crate::gateway::auth::Bearer;
 use crate::gateway::chat::Call;
 use crate::gateway::chat::unix_ms;
 use crate::gateway::form;
@@ -26,8 +27,10 @@ use crate::gateway::pulse::Pulse;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
 use crate::gateway::session::Entrance;
+use crate::gateway::session::GRACE_SECONDS;
 use crate::gateway::session::Heartbeat;
 use crate::gateway::session::Session;
+use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
 use crate::gateway::step::Arrival;
 use crate::gateway::step::Asker;
@@ -45,9 +48,6 @@ use crate::tasks::OnExit;
 use crate::trail::Subject;
 use crate::wire::orim;
 use crate::wire::payload::Payload;
-
-/// A client that renews its token does so when it expires: it may be this late.
-const EXPIRY_GRACE: Duration = Duration::from_secs(10);
 
 /// Who the client is, for the log.
 struct Profile {
@@ -67,6 +67,8 @@ pub(super) enum Ask {
     Login(Credentials),
     /// For a renewed token.
     Refresh(Credentials),
+    /// For a room.
+    Vouch(Box<Vouching>, Bearer),
 }
 
 /// A client: its session, and what the session acts on.
@@ -111,10 +113,7 @@ impl Client {
     }
 
     /// Lets the session take a step, and carries out what it decides; gives what is left to ask.
-    pub(super) fn step(
-        &mut self,
-        step: impl FnOnce(&mut Session, &World<'_>, &mut Vec<Effect>),
-    ) -> Option<Ask> {
+    pub(super) fn step(&mut self, step: impl FnOnce(&mut Session, &World<'_>, &mut Vec<Effect>)) -> Vec<Ask> {
         let mut effects = Vec::new();
         let settings = self.shared.settings.load();
         let world = World {
@@ -129,16 +128,20 @@ impl Client {
     }
 
     /// Carries out effects in their order; nothing after the end of the session.
-    fn apply(&mut self, effects: Vec<Effect>) -> Option<Ask> {
-        let mut ask = None;
+    fn apply(&mut self, effects: Vec<Effect>) -> Vec<Ask> {
+        let mut asks = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send(frame) => self.send(frame),
                 Effect::Login(credentials) => {
                     self.profile.token.clone_from(&credentials.token);
-                    ask = Some(Ask::Login(credentials));
+                    asks.push(Ask::Login(credentials));
                 }
-                Effect::Refresh(credentials) => ask = Some(Ask::Refresh(credentials)),
+                Effect::Refresh(credentials) => asks.push(Ask::Refresh(credentials)),
+                Effect::Vouch(vouching) => {
+                    let bearer = self.bearer(&vouching.entrance.room);
+                    asks.push(Ask::Vouch(vouching, bearer));
+                }
                 Effect::Renewed => self.link.expires(self.expiry()),
                 Effect::Enter { rooms, greeting } => self.enter(rooms, greeting),
                 Effect::Join { entrance, welcome } => self.join(entrance, &Arrival::new(1, welcome)),
@@ -155,11 +158,17 @@ impl Client {
                 Effect::Refused(why) => self.shared.means.trail.web_err(&self.subject(), 403, &why),
                 Effect::Close(reason) => {
                     self.link.close(reason);
-                    return None;
+                    return Vec::new();
                 }
             }
         }
-        ask
+        asks
+    }
+
+    /// Who shows a token for a room.
+    fn bearer(&self, room: &str) -> Bearer {
+        let user = self.session.user().cloned().unwrap_or_default();
+        Bearer { user, session: self.session.id().to_string(), room: room.to_owned() }
     }
 
     /// The login succeeded: enters the rooms that it grants, then greets.
@@ -207,13 +216,13 @@ impl Client {
     }
 
     fn join(&self, entrance: Entrance, arrival: &Arc<Arrival>) {
-        let Entrance { room, since, recovers, join_leave } = entrance;
+        let Entrance { room, since, recovers, join_leave, pass } = entrance;
         let joining = Joining {
             link: Arc::clone(&self.link),
             since,
             recovers,
             join_leave,
-            info: None,
+            pass,
             arrival: Arc::clone(arrival),
         };
         if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_err() {
@@ -329,9 +338,8 @@ impl Client {
 
     /// When the session expires, on the gateway's clock.
     fn expiry(&self) -> Option<Duration> {
-        let expires = self.session.identity()?.expires?;
-        let left = Duration::from_secs(expires).saturating_sub(clock::wall());
-        Some(clock::uptime() + left + EXPIRY_GRACE)
+        let overdue = Duration::from_secs(self.session.expires()?.saturating_add(GRACE_SECONDS));
+        Some(clock::uptime() + overdue.saturating_sub(clock::wall()))
     }
 
     pub(super) fn subject(&self) -> Subject<'_> {

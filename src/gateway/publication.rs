@@ -36,6 +36,8 @@ pub struct Outgoing {
     pub tags: BTreeMap<String, String>,
     /// Not kept in the room's history.
     pub skip_history: bool,
+    /// A message of a chat: its payload, a JSON object, gets the members `mid`, `room_id`, `id` and `dateline`.
+    pub is_chat: bool,
     /// Of the waiting messages with the same key a slow reader gets the newest only, where the room's rules say so.
     pub conflation_key: Option<Arc<str>>,
     /// Not delivered when it is older than this.
@@ -53,6 +55,7 @@ impl Outgoing {
             operation: None,
             tags: BTreeMap::new(),
             skip_history: false,
+            is_chat: false,
             conflation_key: None,
             ttl: None,
         }
@@ -103,7 +106,7 @@ impl Publication {
             unix_ms,
             expires_ms: ttl_ms.map(|ttl| unix_ms.saturating_add(ttl)),
         };
-        if room.starts_with(orim::ROOM_TYPE) && !publication.is_signal() {
+        if message.is_chat {
             stamp(room, &mut publication);
         }
         publication

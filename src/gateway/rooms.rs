@@ -49,8 +49,10 @@ pub(super) struct Member {
     pub(super) link: Arc<Link>,
     /// True when it wants to hear who comes and goes.
     pub(super) join_leave: bool,
-    /// What a subscription token says about it, for others in the room.
+    /// What a token says about it, for others in the room.
     pub(super) info: Option<Arc<Payload>>,
+    /// True when it does not show among those who are there.
+    pub(super) hidden: bool,
 }
 
 /// What is in a room.

@@ -100,6 +100,12 @@ impl Rules {
         )))
     }
 
+    /// May the session enter `room` with a token of its own for it?
+    pub(super) fn may_join_with_token(&self, room: &str, standing: &Standing<'_>) -> Result<(), Denied> {
+        let granted = [room.to_owned()];
+        self.may_join(room, &Standing { granted: &granted, ..*standing })
+    }
+
     /// May the session publish into `room`?
     pub(super) fn may_publish(&self, room: &str, standing: &Standing<'_>) -> Result<(), Denied> {
         self.check_name(room)?;

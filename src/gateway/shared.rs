@@ -15,6 +15,7 @@ use crate::gateway::budget::Budget;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Wheel;
 use crate::gateway::link::Sent;
+use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::pulse::Beat;
 use crate::gateway::receipt::Receipt;
@@ -40,6 +41,8 @@ use crate::tasks::OnExit;
 /// So many rooms on disk are looked at for old messages, once in so many turns of the sweep.
 const OLD_ROOMS: usize = 64;
 const OLD_TURNS: usize = 10;
+/// How soon a session is looked at again that had something to expire.
+const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -171,7 +174,11 @@ impl Shared {
                 }
                 Beat::LoginTimeout => link.close(CloseReason::LoginTimeout),
                 Beat::Dead => link.close(CloseReason::HeartbeatTimeout),
-                Beat::Expired => link.close(CloseReason::Expired),
+                Beat::Expired => {
+                    // The session knows what has expired, and when something will next.
+                    link.order(Order::Expired);
+                    self.wheel.put(entry, now + EXPIRY_LOOK);
+                }
             }
         }
         for room in self.rooms.due(turn, now) {

@@ -16,6 +16,7 @@ use crate::gateway::publication::Publication;
 use crate::gateway::recall::Recall;
 use crate::gateway::recall::RecallError;
 use crate::gateway::receipt::Receipt;
+use crate::gateway::session::Pass;
 use crate::gateway::stream::Position;
 use crate::gateway::stream::Query;
 use crate::ids::Epoch;
@@ -59,8 +60,8 @@ pub(super) struct Joining {
     pub(super) recovers: bool,
     /// True when it wants to hear who comes and goes.
     pub(super) join_leave: bool,
-    /// What a subscription token says about it.
-    pub(super) info: Option<Arc<Payload>>,
+    /// What a token says about it in this room.
+    pub(super) pass: Pass,
     /// What else it enters.
     pub(super) arrival: Arc<Arrival>,
 }
@@ -219,6 +220,10 @@ pub(super) struct Entered {
     pub(super) recovered: Option<bool>,
     /// What the session missed.
     pub(super) missed: Vec<Arc<Publication>>,
+    /// What a token has for the client in this room.
+    pub(super) data: Option<Arc<Payload>>,
+    /// Seconds until the session must leave the room.
+    pub(super) ttl: Option<u32>,
 }
 
 /// A session that enters rooms: when the last one is entered, a frame goes out before any message.

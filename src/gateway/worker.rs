@@ -24,6 +24,7 @@ use crate::gateway::recall::Recall;
 use crate::gateway::rooms::Inside;
 use crate::gateway::rooms::Member;
 use crate::gateway::rules::RoomRules;
+use crate::gateway::session::Pass;
 use crate::gateway::step::Asker;
 use crate::gateway::step::Entered;
 use crate::gateway::step::Greeting;
@@ -141,16 +142,17 @@ impl<'a> Worker<'a> {
     // === join and leave ===
 
     fn join(&mut self, joining: Joining) {
-        let Joining { link, since, recovers, join_leave, info, arrival } = joining;
-        let entered = self.entered(since, recovers);
+        let Joining { link, since, recovers, join_leave, pass, arrival } = joining;
+        let Pass { info, data, ttl, hidden } = pass;
+        let entered = Entered { data, ttl, ..self.entered(since, recovers) };
         let member =
-            Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info };
+            Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info, hidden };
         let is_new = self.inside.members.insert(link.key(), member).is_none();
         link.resumes(self.room);
         if let Some((welcome, entered)) = arrival.arrived(entered) {
             self.welcome(&link, &welcome, &entered);
         }
-        if is_new && self.rules.join_leave {
+        if is_new && !hidden && self.rules.join_leave {
             self.tell_members(&link, true);
         }
     }
@@ -159,7 +161,7 @@ impl<'a> Worker<'a> {
         let room = Arc::clone(self.room);
         if !self.rules.keeps() {
             let recovered = recovers.then_some(false);
-            return Entered { room, position: None, recovered, missed: Vec::new() };
+            return Entered { room, position: None, recovered, missed: Vec::new(), data: None, ttl: None };
         }
         let position = self.stream().position();
         let missed = since.filter(|_| recovers).and_then(|since| self.missed(since));
@@ -167,7 +169,7 @@ impl<'a> Worker<'a> {
         let unix_ms = self.unix_ms;
         let mut missed = missed.unwrap_or_default();
         missed.retain(|publication| !publication.is_expired(unix_ms));
-        Entered { room, position: Some(position), recovered, missed }
+        Entered { room, position: Some(position), recovered, missed, data: None, ttl: None }
     }
 
     /// Everything since, or nothing.
@@ -209,7 +211,8 @@ impl<'a> Worker<'a> {
         if let Some(notice) = notice {
             self.shared.count(link.send(&[notice], self.now, &mut self.shared.observer()));
         }
-        if self.inside.members.remove(&link.key()).is_some() && self.rules.join_leave {
+        let member = self.inside.members.remove(&link.key());
+        if member.is_some_and(|member| !member.hidden) && self.rules.join_leave {
             self.tell_members(link, false);
         }
     }
@@ -382,9 +385,10 @@ impl<'a> Worker<'a> {
             Question::PresenceStats if !self.rules.presence => Err(RoomError::NoPresence),
             Question::Presence => Ok(Told::Presence(self.present())),
             Question::PresenceStats => {
-                let cards = self.inside.members.values().filter_map(|member| member.link.card());
-                let users: HashSet<&str> = cards.map(|card| &*card.user).collect();
-                Ok(Told::PresenceStats { clients: self.inside.members.len(), users: users.len() })
+                let shown = self.inside.members.values().filter(|member| !member.hidden);
+                let cards: Vec<_> = shown.filter_map(|member| member.link.card()).collect();
+                let users: HashSet<&str> = cards.iter().map(|card| &*card.user).collect();
+                Ok(Told::PresenceStats { clients: cards.len(), users: users.len() })
             }
             Question::Clear if !self.rules.keeps() => Err(RoomError::NoHistory),
             Question::Recall(_) => Ok(Told::Recalled),
@@ -397,6 +401,9 @@ impl<'a> Worker<'a> {
 
     fn present(&self) -> Vec<Present> {
         let present = |member: &Member| {
+            if member.hidden {
+                return None;
+            }
             let card = Arc::clone(member.link.card()?);
             Some(Present { card, info: member.info.clone() })
         };

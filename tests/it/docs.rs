@@ -22,6 +22,7 @@ use pillion::metrics::KernelDrops;
 use pillion::metrics::Metrics;
 use pillion::metrics::Shipping;
 use pillion::metrics::Spooling;
+use pillion::metrics::Storing;
 use pillion::metrics::times;
 use pillion::trail::Action;
 use pillion::why::Case;
@@ -48,6 +49,7 @@ fn every_metric_that_the_documents_name_exists() {
         times(),
         || Shipping { spool: Some(Spooling::default()), ..Shipping::default() },
     );
+    metrics.watch_store(Storing::default);
     metrics.watch_ingest(|| vec![KernelDrops { address: "udp:127.0.0.1:1".to_owned(), dropped: 0 }]);
     // A family without members is not rendered.
     for family in [
@@ -199,7 +201,7 @@ fn every_command_and_option_of_the_readme_exists() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
     for path in readme.match_indices("](").filter_map(|(at, _)| readme[at + 2..].split(')').next()) {
         if !path.starts_with("http") {
             assert!(shipped::root().join(path).exists(), "the README links to {path}");

@@ -38,6 +38,7 @@ mod ops_nginx_live;
 mod ops_systemd;
 mod server_api;
 mod server_api_goim;
+mod server_api_rooms;
 mod shipped;
 mod sink;
 mod sink_beats;

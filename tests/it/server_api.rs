@@ -52,7 +52,7 @@ fn heard(answer: &str) -> Heard {
 }
 
 /// Calls a method of the API.
-async fn call(daemon: &Daemon, method: &str, params: &Value) -> Value {
+pub(crate) async fn call(daemon: &Daemon, method: &str, params: &Value) -> Value {
     let heard = ask(daemon, "pillion.sock", (&format!("POST /api/{method}"), ""), &params.to_string()).await;
     assert_eq!(heard.status, 200, "{method} {params}: {}", heard.body);
     assert_eq!(heard.header("content-type"), Some("application/json"));

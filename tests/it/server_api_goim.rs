@@ -4,6 +4,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::daemon::Daemon;
+use crate::dialects::goim_client;
+use crate::dialects::next;
 use crate::server_api::KEYS;
 use crate::server_api::TRIAL;
 use crate::server_api::ask;
@@ -102,4 +104,51 @@ async fn clients_are_told_where_to_connect_without_a_key_and_all_else_needs_one(
     }
     assert_eq!(ask(&daemon, "pillion.sock", ("GET /goim/push/all", ""), "").await.status, 405);
     assert_eq!(ask(&daemon, "pillion.sock", ("GET /goim/nodes", ""), "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_push_reaches_keys_users_rooms_and_all_that_take_its_operation() {
+    let daemon = Daemon::start(&[TRIAL]).await;
+    let login = json!({"mid": 123, "key": "k1", "room_id": "live://1000", "accepts": [1000]});
+    let mut client = goim_client(&daemon, &login).await;
+    let mut other = daemon.websocket("/connection/websocket").await;
+    other.connect("456").await;
+    let push = async |line: &str, body: &str| {
+        let done = goim(&daemon, &format!("POST /goim/push/{line}"), body).await;
+        assert_eq!(done, (200, json!({"code": 0, "message": ""})), "{line}");
+    };
+
+    // What the session does not take does not come: the next one does.
+    push("keys?operation=999&keys=k1", "not this").await;
+    push("keys?operation=1000&keys=nobody&keys=k1", "{ \"by\": \"key\" }\n").await;
+    let packet = next(&mut client).await;
+    assert_eq!(
+        (packet.operation, packet.body.as_slice()),
+        (1000, b"{ \"by\": \"key\" }\n".as_slice()),
+        "byte for byte"
+    );
+    push("mids?operation=1000&mids=123&mids=456", "by user").await;
+    assert_eq!(next(&mut client).await.body, b"by user");
+    assert_eq!(other.json().await["push"]["message"]["data"], "by user");
+    push("room?operation=1001&type=live&room=1000", "into the room").await;
+    let packet = next(&mut client).await;
+    assert_eq!(
+        (packet.operation, packet.body.as_slice()),
+        (1001, b"into the room".as_slice()),
+        "rooms ask nobody"
+    );
+    push("all?operation=1000&speed=1000", "to all").await;
+    assert_eq!(next(&mut client).await.body, b"to all");
+    assert_eq!(other.json().await["push"]["message"]["data"], "to all");
+    let sent =
+        daemon.log.record("the push", |record| record["user_id"] == "456" && record["action"] == "msg_send");
+    assert_eq!(sent.await["desc"], "operation 1000 to 1 sessions, by the key anyone");
+
+    for (line, data) in [
+        ("online/top?type=live&limit=10", json!([{"room_id": "1000", "count": 1}])),
+        ("online/room?type=live&rooms=1000&rooms=1001", json!({"1000": 1, "1001": 0})),
+    ] {
+        assert_eq!(goim(&daemon, &format!("GET /goim/{line}"), "").await.1["data"], data, "{line}");
+    }
+    assert_eq!(goim(&daemon, "GET /goim/online/total", "").await.1["data"]["conn_count"], 2);
 }

@@ -12,12 +12,14 @@ use crate::api::centrifugo::fault::Fault;
 use crate::api::centrifugo::params;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
-use crate::clock;
 use crate::gateway::Position;
 use crate::gateway::Target;
 
 /// Why a session ends when the caller does not say.
 const REASON: &str = "force disconnect";
+
+/// How a session ends that a caller calls expired: at once, and its client comes back with a new token.
+const EXPIRED: (u16, &str) = (3005, "connection expired");
 
 /// The close codes that a caller may choose.
 const CODES: std::ops::RangeInclusive<u32> = 3000..=4999;
@@ -124,8 +126,12 @@ pub(super) fn refresh(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result
     let request: RefreshRequest = read(params)?;
     let target = target(&request.user, &request.client, &request.session)?;
     let at = expires(request.expire_at)?;
-    let at = if request.expired { Some(clock::wall().as_secs()) } else { at };
-    let count = call.means.gateway.refresh(&target, at);
+    let count = if request.expired {
+        let (code, reason) = EXPIRED;
+        call.means.gateway.disconnect(&target, Some(code), reason)
+    } else {
+        call.means.gateway.refresh(&target, at)
+    };
     let how = if request.expired { "as expired".to_owned() } else { format!("until {}", request.expire_at) };
     record(call, caller, (&target, None), &format!("refresh {count} sessions {how}"));
     Ok(Empty {})

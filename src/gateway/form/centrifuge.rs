@@ -167,6 +167,8 @@ fn subscription<'a>(entered: &'a Entered, epoch: &'a str) -> SubscribeResult<'a>
         publications: entered.missed.iter().map(|one| said(one)).collect(),
         recovered: entered.recovered == Some(true),
         was_recovering: entered.recovered.is_some(),
+        data: entered.data.as_deref(),
+        ttl: entered.ttl,
         ..SubscribeResult::default()
     }
 }

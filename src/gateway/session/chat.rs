@@ -1,11 +1,12 @@
 //! What a session asks for in a chat: the rpc methods `typing`, `read`, `recall` and `unread`.
 //!
-//! Their data is a JSON object: `{"room"}`, `{"room","id"}` or `{"rooms"}`; an id is a text, because scripts can not hold
+//! Their data is a JSON object: `{"room"}`, `{"room","id"}` or `{"room","offset"}`, `{"rooms"}`; an id is a text, because scripts can not hold
 //! it as a number.
 
 use serde::Deserialize;
 
 use crate::gateway::chat::Call;
+use crate::gateway::chat::Place;
 use crate::gateway::chat::ROOMS_MAX;
 use crate::gateway::session::Session;
 use crate::gateway::session::World;
@@ -20,6 +21,7 @@ use crate::wire::payload::Payload;
 struct Data {
     room: String,
     id: String,
+    offset: Option<u64>,
     rooms: Vec<String>,
 }
 
@@ -32,13 +34,13 @@ pub(super) fn call(
 ) -> Result<Call, (Error, String)> {
     let needs = match method {
         "typing" => r#"{"room":"…"}"#,
-        "read" | "recall" => r#"{"room":"…","id":"…"}"#,
+        "read" | "recall" => r#"{"room":"…","id":"…"} or {"room":"…","offset":1}"#,
         "unread" => r#"{"rooms":["…"]}"#,
         _ => return Err((Error::MethodNotFound, format!("no rpc method is called {method:?}"))),
     };
     let bad = |why: &str| (Error::BadRequest, format!("{method} needs {needs}: {why}"));
     let data = data.map(|data| serde_json::from_slice::<Data>(data.bytes())).unwrap_or(Ok(Data::default()));
-    let Data { room, id, rooms } = data.map_err(|error| bad(&error.to_string()))?;
+    let Data { room, id, offset, rooms } = data.map_err(|error| bad(&error.to_string()))?;
     if session.user().is_none_or(|user| user.is_empty()) {
         return Err((Error::PermissionDenied, "log in with a user's name".to_owned()));
     }
@@ -62,7 +64,12 @@ pub(super) fn call(
     if method == "typing" {
         return Ok(Call::Typing(room));
     }
-    let number = id.parse().map_err(|_| bad("the id is a decimal number in quotes"))?;
-    let id = MessageId::from_number(number);
-    Ok(if method == "read" { Call::Read(room, id) } else { Call::Recall(room, id) })
+    let place = match offset {
+        Some(offset) => Place::Offset(offset),
+        None => {
+            let id = id.parse().map_err(|_| bad("the id is a decimal number in quotes"))?;
+            Place::Id(MessageId::from_number(id))
+        }
+    };
+    Ok(if method == "read" { Call::Read(room, place) } else { Call::Recall(room, place) })
 }
