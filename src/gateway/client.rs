@@ -29,6 +29,8 @@ use crate::gateway::session::Effect;
 use crate::gateway::session::Entrance;
 use crate::gateway::session::GRACE_SECONDS;
 use crate::gateway::session::Heartbeat;
+use crate::gateway::session::Identity;
+use crate::gateway::session::Refusal;
 use crate::gateway::session::Session;
 use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
@@ -171,6 +173,14 @@ impl Client {
         Bearer { user, session: self.session.id().to_string(), room: room.to_owned() }
     }
 
+    /// Lets an identity log in, unless the user is banned.
+    pub(super) fn admit(&self, identity: Identity) -> Result<Identity, Refusal> {
+        match self.shared.bans.of(&identity.user, clock::wall().as_secs()) {
+            Some(ban) => Err(Refusal::Close(CloseReason::Banned { reason: ban.reason })),
+            None => Ok(identity),
+        }
+    }
+
     /// The login succeeded: enters the rooms that it grants, then greets.
     fn enter(&mut self, rooms: Vec<Entrance>, greeting: Greeting) {
         let identity = self.session.identity();
@@ -193,6 +203,7 @@ impl Client {
             let frame = self.link.form().welcome(&Welcome::Greeting(greeting), self.link.card(), &[]);
             let sent = self.link.greet(frame, clock::uptime(), &mut |_, _| {});
             self.shared.count(sent);
+            self.shared.empty_inbox(&self.link);
             return;
         }
         self.link.hold();
@@ -200,6 +211,8 @@ impl Client {
         for entrance in rooms {
             self.join(entrance, &arrival);
         }
+        // Behind the greeting: until then messages are held back.
+        self.shared.empty_inbox(&self.link);
     }
 
     /// What must make room for this login does.

@@ -295,6 +295,10 @@ impl Connection {
 
     fn checked(&mut self, checked: Checked) {
         self.check = None;
+        let checked = match checked {
+            Checked::Login(Ok(identity)) => Checked::Login(self.client.admit(identity)),
+            other => other,
+        };
         let asks = self.client.step(|session, world, effects| match checked {
             Checked::Login(outcome) => session.login(outcome, world, effects),
             Checked::Refresh(outcome) => session.refreshed(outcome, world, effects),

@@ -186,6 +186,14 @@ impl Daemon {
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// SIGKILL, then another daemon in the same directory, with the same log server.
+    pub(crate) async fn killed_and_started(self, more: &[&str]) -> Self {
+        let Self { mut child, log, directory, .. } = self;
+        within("the kill", child.kill()).await.unwrap();
+        std::fs::remove_file(directory.path().join("notify.sock")).unwrap();
+        Self::start_in(directory, log, more).await
+    }
+
     /// SIGTERM, then waits for the end: exit status, what was said on stderr, all records.
     pub(crate) async fn stop(self) -> (ExitStatus, String, Vec<Value>) {
         self.signal(rustix::process::Signal::TERM);
