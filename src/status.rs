@@ -108,6 +108,12 @@ impl Status {
         self.now().addresses.public.clone()
     }
 
+    /// Where clients come in that speak goim's packets without HTTP.
+    #[must_use]
+    pub fn packets(&self) -> Vec<Address> {
+        self.now().addresses.packets.clone()
+    }
+
     /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
         self.now().phase = phase;

@@ -225,11 +225,11 @@ impl Client {
             pass,
             arrival: Arc::clone(arrival),
         };
+        // On record before the client knows: whoever asks the log then finds it.
+        self.shared.means.trail.room_manage(&self.subject(), &room, "in room ok.");
         if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_err() {
             self.link.close(CloseReason::NoRoom);
-            return;
         }
-        self.shared.means.trail.room_manage(&self.subject(), &room, "in room ok.");
     }
 
     fn leave(&self, room: &str, notice: Option<Frame>) {

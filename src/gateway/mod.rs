@@ -54,6 +54,7 @@ mod pulse;
 mod recall;
 mod receipt;
 mod registry;
+mod rhythm;
 mod rooms;
 mod rules;
 mod session;

@@ -22,8 +22,8 @@ use crate::gateway::receipt::Receipt;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Busy;
 use crate::gateway::rooms::Inside;
+use crate::gateway::rooms::Next;
 use crate::gateway::rooms::Rooms;
-use crate::gateway::rooms::Unfinished;
 use crate::gateway::settings::Settings;
 use crate::gateway::step::Asker;
 use crate::gateway::step::Publishing;
@@ -86,22 +86,32 @@ impl Shared {
     /// Adds a step to a room and carries out what is to be done there; `makes` the room when it does not exist.
     pub(super) fn submit(self: &Arc<Self>, room: &str, step: Step, makes: bool) -> Result<(), Busy> {
         let work = |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(self, room, inside).work(steps);
-        if let Some(unfinished) = self.rooms.submit(room, step, makes, &work)? {
-            self.hand_over(unfinished);
+        match self.rooms.submit(room, step, (makes, clock::uptime()), &work)? {
+            Next::Done => {}
+            next @ (Next::HandOver(_) | Next::ComeFor(..)) => self.go_on(next),
         }
         Ok(())
     }
 
-    /// Goes on with a busy room in a task of its own.
-    fn hand_over(self: &Arc<Self>, unfinished: Unfinished) {
+    /// Goes on with a room in a task of its own: with one that is busy, or with messages that wait for others.
+    fn go_on(self: &Arc<Self>, next: Next) {
         let shared = Arc::clone(self);
         self.means.tasks.spawn("room", OnExit::Ignore, async move {
             let work =
                 |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(&shared, room, inside).work(steps);
-            let mut unfinished = Some(unfinished);
-            while let Some(more) = unfinished.take() {
-                unfinished = shared.rooms.resume(more, &work);
-                tokio::task::yield_now().await;
+            let mut next = next;
+            loop {
+                next = match next {
+                    Next::Done => return,
+                    Next::HandOver(unfinished) => {
+                        tokio::task::yield_now().await;
+                        shared.rooms.resume(unfinished, &work)
+                    }
+                    Next::ComeFor(room, wait) => {
+                        tokio::time::sleep(wait).await;
+                        shared.rooms.come_for(&room, clock::uptime(), &work)
+                    }
+                };
             }
         });
     }

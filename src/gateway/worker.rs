@@ -92,6 +92,7 @@ impl<'a> Worker<'a> {
         }
         self.deliver();
         let keep = self.look_ahead();
+        self.inside.ended = clock::uptime();
         if !keep {
             self.inside.stream = None;
         }

@@ -1,7 +1,10 @@
 //! The nginx files held against the program: routes, timeouts, addresses, log fields.
 
+use std::time::Duration;
+
 use pillion::config::BUILT_IN_PATHS;
 use pillion::config::Config;
+use pillion::config::Dialect;
 
 use crate::shipped;
 
@@ -184,20 +187,25 @@ fn what_backends_call_is_closed_to_the_world_and_what_clients_ask_is_not() {
 
 #[test]
 fn nginx_waits_longer_than_the_heartbeat() {
-    let silence = shipped::duration(&shipped::default_of("gateway.ping_interval"))
+    let pinged = shipped::duration(&shipped::default_of("gateway.ping_interval"))
         + shipped::duration(&shipped::default_of("gateway.pong_timeout"));
     let mut seen = 0;
     for (_, path, directives) in locations() {
-        if !websocket_routes().iter().any(|route| path != "/" && route.starts_with(&path)) {
+        let routes = Config::default().gateway.routes;
+        let Some(route) = routes.iter().find(|route| path != "/" && route.path.starts_with(&path)) else {
             continue;
-        }
+        };
         seen += 1;
+        // Clients of packets send the heartbeats, and are given up after this silence.
+        let silence = match route.dialect {
+            Dialect::Centrifuge | Dialect::OpenrestyPush => 2 * pinged,
+            Dialect::Goim => Duration::from_secs(480),
+            Dialect::Orim => Duration::from_secs(60),
+            Dialect::GolangIm => Duration::from_secs(120),
+        };
         for timeout in ["proxy_read_timeout", "proxy_send_timeout"] {
             let value = shipped::duration(argument(&directives, timeout));
-            assert!(
-                value >= 2 * silence,
-                "{timeout} of {path} is {value:?}, a healthy silence is {silence:?}"
-            );
+            assert!(value >= silence, "{timeout} of {path} is {value:?}, a healthy silence is {silence:?}");
         }
     }
     assert_eq!(seen, websocket_routes().len());

@@ -87,11 +87,14 @@ async fn what_is_online_is_told_in_the_shapes_of_the_original() {
 
 #[tokio::test]
 async fn clients_are_told_where_to_connect_without_a_key_and_all_else_needs_one() {
-    let daemon =
-        Daemon::start(&[KEYS, "auth.mode=jwt", "auth.jwt_secret=0123456789abcdef0123456789abcdef"]).await;
+    let jwt = ["auth.mode=jwt", "auth.jwt_secret=0123456789abcdef0123456789abcdef"];
+    let tcp = r#"gateway.tcp=["tcp:127.0.0.1:0"]"#;
+    let daemon = Daemon::start(&[KEYS, tcp, jwt[0], jwt[1]]).await;
     let nodes = goim(&daemon, "GET /goim/nodes/weighted?platform=web", "").await;
+    let ready: Value = serde_json::from_str(&daemon.admin("/readyz").await.1).unwrap();
+    let port: u16 = ready["listen"]["tcp"][0].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
     let expected = json!({"code": 0, "message": "", "data": {
-        "domain": "test", "ws_port": 80, "wss_port": 443, "heartbeat": 240, "heartbeat_max": 2, "nodes": ["test"],
+        "domain": "test", "tcp_port": port, "ws_port": 80, "wss_port": 443, "heartbeat": 240, "heartbeat_max": 2, "nodes": ["test"],
         "backoff": {"max_delay": 300, "base_delay": 3, "factor": 1.8, "jitter": 0.3}}});
     assert_eq!(nodes, (200, expected));
     for line in ["POST /goim/push/all?operation=1", "GET /goim/online/total", "GET /goim/nodes/instances"] {

@@ -2,18 +2,25 @@
 //! the request itself reached it: clients get the name they asked, and backends see the sockets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hyper::header::HOST;
 use serde::Serialize;
 
+use crate::address::Address;
+use crate::address::HostPort;
 use crate::api::call::Call;
 use crate::api::goim::reply;
 use crate::api::goim::reply::Fault;
 use crate::api::reply::Answer;
 use crate::clock;
+use crate::config::Dialect;
 
-/// How often a client should send a heartbeat, in seconds, and after how many missed ones it is gone.
-const HEARTBEAT: (u32, u32) = (240, 2);
+/// After how many heartbeats without a sign a client is gone.
+const HEARTBEAT_MAX: u32 = 2;
+
+/// How long a client of goim may be silent where its route does not say.
+const SILENCE: Duration = Duration::from_secs(480);
 
 #[derive(Debug, Serialize)]
 struct Backoff {
@@ -33,7 +40,7 @@ struct Nodes {
     tcp_port: Option<u16>,
     ws_port: u16,
     wss_port: u16,
-    heartbeat: u32,
+    heartbeat: u64,
     nodes: Vec<String>,
     backoff: Backoff,
     heartbeat_max: u32,
@@ -58,16 +65,15 @@ pub(super) fn weighted(call: &Call<'_>) -> Result<Answer, Fault> {
     let (domain, port) = host(header(HOST.as_str()).unwrap_or_default());
     let secure = header("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
     let (ws_port, wss_port) = ports(port, secure);
-    let (heartbeat, heartbeat_max) = HEARTBEAT;
     reply::done(Some(Nodes {
         nodes: vec![domain.clone()],
         domain,
-        tcp_port: None,
+        tcp_port: call.means.status.packets().iter().find_map(tcp_port),
         ws_port,
         wss_port,
-        heartbeat,
+        heartbeat: heartbeat(call),
         backoff: BACKOFF,
-        heartbeat_max,
+        heartbeat_max: HEARTBEAT_MAX,
     }))
 }
 
@@ -83,6 +89,21 @@ fn host(header: &str) -> (String, Option<u16>) {
 /// The ports for plain and for TLS websockets: the one that was used, and the usual one for the other.
 fn ports(port: Option<u16>, secure: bool) -> (u16, u16) {
     if secure { (80, port.unwrap_or(443)) } else { (port.unwrap_or(80), 443) }
+}
+
+fn tcp_port(address: &Address) -> Option<u16> {
+    match address {
+        Address::Tcp(HostPort { port, .. }) => Some(*port),
+        _ => None,
+    }
+}
+
+/// How often a client should send a heartbeat, in seconds: twice in the silence that its route allows.
+fn heartbeat(call: &Call<'_>) -> u64 {
+    let config = call.means.config.load();
+    let route = config.gateway.routes.iter().find(|route| route.dialect == Dialect::Goim);
+    let silence = route.and_then(|route| route.ping_interval).unwrap_or(SILENCE);
+    silence.as_secs().div_euclid(u64::from(HEARTBEAT_MAX)).max(1)
 }
 
 /// The nodes, as the original's registry shows them.
