@@ -363,20 +363,9 @@ impl<'a> Worker<'a> {
     // === questions ===
 
     fn recall(&mut self, recall: &Recall, asker: Asker) {
-        let place = (self.archive(), &**self.room);
-        let recalled = if self.rules.keeps() {
-            crate::gateway::recall::recall(recall, self.stream(), place)
-        } else {
-            Err(RoomError::NoHistory)
-        };
-        match recalled {
-            Ok(None) => asker.tell(Ok(Told::Recalled)),
-            Err(error) => asker.tell(Err(error)),
-            Ok(Some(ticket)) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
-                let kept = ticket.await.map_err(|error| RoomError::Store(error.to_string()));
-                asker.tell(kept.map(|()| Told::Recalled));
-            }),
-        }
+        let place = (self.archive().filter(|_| self.rules.keeps()), &**self.room);
+        let recalled = crate::gateway::recall::recall(recall, self.stream(), place);
+        crate::gateway::recall::answer(recalled, asker, &self.shared.means.tasks);
     }
 
     fn answer(&mut self, question: &Question) -> Result<Told, RoomError> {

@@ -40,7 +40,7 @@ impl Page {
 
     pub(crate) fn value(&self, name: &str) -> &str {
         let found = self.pairs.iter().find(|(other, _)| other == name);
-        found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("no {name}"))
+        found.map_or_else(|| panic!("no {name}"), |(_, value)| value.as_str())
     }
 
     /// What the original's page sends to log in: the members of its options, and no others.
@@ -157,7 +157,7 @@ async fn ack(client: &mut Client, id: &str) {
 }
 
 #[tokio::test]
-async fn a_customer_and_the_staff_talk_over_the_original_pages() {
+async fn a_customer_is_led_to_the_page_with_all_that_it_needs() {
     let daemon = Daemon::start(&[TRIAL]).await;
     let referer = "Referer: https://shop.example/tea?x=1\r\n";
     let heard = open(&daemon, "/open/im?shop_id=8000&nickname=%E6%96%B0%20%3C1%3E", referer).await;
@@ -183,7 +183,13 @@ async fn a_customer_and_the_staff_talk_over_the_original_pages() {
         assert_eq!(customer.value(name), value, "{name}");
     }
     assert!(!customer.has("token") && heard.header("set-cookie").is_none());
+}
 
+#[tokio::test]
+async fn a_customer_and_the_staff_talk_over_the_original_pages() {
+    let daemon = Daemon::start(&[TRIAL]).await;
+    let customer = Page::of(&open(&daemon, "/open/im?shop_id=8000&nickname=%E6%96%B0%20%3C1%3E", "").await);
+    let (mid, room) = (customer.value("mid").to_owned(), customer.value("room_id").to_owned());
     let mut customer_side = customer.connect(&daemon).await;
     let said = customer.say(&daemon, "hello & <b>").await;
     assert_eq!((said.status, said.json()), (200, json!({"success": true, "msg": "发送成功."})));
@@ -412,8 +418,20 @@ async fn killed(mut daemon: Daemon) -> TempDir {
     directory
 }
 
+/// A call of an rpc method.
+fn rpc(id: u32, method: &str, data: &Value) -> String {
+    json!({"id": id, "rpc": {"method": method, "data": data}}).to_string()
+}
+
+/// The answer to a call and the signal of it, which come in any order.
+async fn answer_and_signal(client: &mut Client) -> (Value, Value) {
+    let (one, other) = (client.json().await, client.json().await);
+    let (answer, push) = if one.get("push").is_some() { (other, one) } else { (one, other) };
+    (answer, push["push"]["pub"].clone())
+}
+
 #[tokio::test]
-async fn people_type_read_and_take_back_and_only_those_hear_who_understand() {
+async fn people_type_and_read_and_only_those_hear_who_understand() {
     let daemon = Daemon::start(&[TRIAL, "chat.recall_window=1h"]).await;
     let room = "live://58000";
     let page = Page::of(&open(&daemon, "/open/im?mid=5", "").await);
@@ -429,29 +447,14 @@ async fn people_type_read_and_take_back_and_only_those_hear_who_understand() {
         (Some(first.as_str()), Some("5"))
     );
 
-    let rpc = |id: u32, method: &str, data: Value| {
-        json!({"id": id, "rpc": {"method": method, "data": data}}).to_string()
-    };
-    // Answers and signals come in any order.
-    async fn two(client: &mut Client) -> (Value, Value) {
-        let (one, other) = (client.json().await, client.json().await);
-        if one.get("push").is_some() {
-            (other, one["push"]["pub"].clone())
-        } else {
-            (one, other["push"]["pub"].clone())
-        }
-    }
-    staff.send(&rpc(3, "typing", json!({"room": room}))).await;
-    let (answer, signal) = two(&mut staff).await;
+    staff.send(&rpc(3, "typing", &json!({"room": room}))).await;
+    let (answer, signal) = answer_and_signal(&mut staff).await;
     assert_eq!(answer["rpc"]["data"], json!({"told": true}));
     assert_eq!(
         (&signal["data"], &signal["tags"]),
         (&json!({"type": "typing", "mid": "8000"}), &json!({"signal": "typing"}))
     );
-    staff.send(&rpc(4, "typing", json!({"room": room}))).await;
-    assert_eq!(staff.json().await["rpc"]["data"], json!({"told": false}), "once a second");
-
-    staff.send(&rpc(5, "unread", json!({"rooms": [room, "live://68000"]}))).await;
+    staff.send(&rpc(5, "unread", &json!({"rooms": [room, "live://68000"]}))).await;
     let rooms = staff.json().await["rpc"]["data"]["rooms"].clone();
     assert_eq!(
         (&rooms[0]["unread"], &rooms[0]["last"]["data"]["msg"]),
@@ -459,23 +462,45 @@ async fn people_type_read_and_take_back_and_only_those_hear_who_understand() {
         "{rooms}"
     );
     assert_eq!((&rooms[1]["unread"], &rooms[1]["last"]), (&json!(0), &Value::Null));
-    staff.send(&rpc(6, "read", json!({"room": room, "offset": 1}))).await;
-    let (answer, signal) = two(&mut staff).await;
+    staff.send(&rpc(6, "read", &json!({"room": room, "offset": 1}))).await;
+    let (answer, signal) = answer_and_signal(&mut staff).await;
     assert_eq!(answer["rpc"]["data"], json!({"moved": true}), "{answer}");
     assert_eq!(signal["data"], json!({"type": "read", "mid": "8000", "id": first}));
-    staff.send(&rpc(7, "read", json!({"room": room, "id": first}))).await;
+    staff.send(&rpc(7, "read", &json!({"room": room, "id": first}))).await;
     assert_eq!(staff.json().await["rpc"]["data"], json!({"moved": false}));
+
+    // The page, which would show signals as messages, heard messages only.
+    let quiet = tokio::time::timeout(BRIEF, next(&mut customer)).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+}
+
+#[tokio::test]
+async fn a_message_is_taken_back_by_its_author_or_the_staff_and_by_nobody_else() {
+    let daemon = Daemon::start(&[TRIAL, "chat.recall_window=1h"]).await;
+    let room = "live://58000";
+    let page = Page::of(&open(&daemon, "/open/im?mid=5", "").await);
+    let mut customer = page.connect(&daemon).await;
+    let mut staff = daemon.websocket("/connection/websocket").await;
+    staff.connect("8000").await;
+    staff.subscribe(room).await;
+    page.say(&daemon, "first").await;
+    let first = message(&mut customer).await["id"].as_str().unwrap().to_owned();
+    let heard = staff.json().await["push"]["pub"].clone();
+    assert_eq!(
+        (heard["data"]["id"].as_str(), heard["data"]["mid"].as_str()),
+        (Some(first.as_str()), Some("5"))
+    );
 
     // Nobody takes back what another wrote, except for the staff.
     let mut other = daemon.websocket("/connection/websocket").await;
     other.connect("6").await;
-    other.send(&rpc(2, "recall", json!({"room": room, "id": first}))).await;
+    other.send(&rpc(2, "recall", &json!({"room": room, "id": first}))).await;
     assert!(other.next().await.contains("somebody else wrote the message"));
     page.say(&daemon, "second").await;
     let second = message(&mut customer).await["id"].as_str().unwrap().to_owned();
     staff.json().await;
-    staff.send(&rpc(8, "recall", json!({"room": room, "id": first}))).await;
-    let (answer, signal) = two(&mut staff).await;
+    staff.send(&rpc(8, "recall", &json!({"room": room, "id": first}))).await;
+    let (answer, signal) = answer_and_signal(&mut staff).await;
     assert_eq!(answer["rpc"]["data"], json!({}), "{answer}");
     assert_eq!(signal["data"], json!({"type": "recall", "id": first, "mid": "8000"}));
     let heard = post(&daemon, "/open/recall?mid=5", "", &format!("room_id={room}&id={second}")).await;
