@@ -102,6 +102,7 @@ use crate::gateway::archive::Archive;
 use crate::gateway::budget::Budget;
 use crate::gateway::connection::Connection;
 use crate::gateway::heartbeat::Wheel;
+use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Rooms;
 use crate::gateway::settings::Settings;
@@ -220,6 +221,7 @@ pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Err
         deliveries: means.metrics.deliveries.clone(),
         lost: Lost::new(&means.metrics),
         throttle: Throttle::new(&means.metrics),
+        receipts: Receipts::default(),
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })
