@@ -112,7 +112,9 @@ impl<'a> Worker<'a> {
             Step::Join(joining) => self.join(*joining),
             Step::Leave(link, notice) => self.leave(&link, notice),
             Step::Publish(publishing) => self.take_in(*publishing),
-            Step::Ask(Question::Recall(recall), asker) => self.recall(&recall, asker),
+            Step::Ask(Question::Recall(recall), asker) if self.rules.keeps() => {
+                self.recall(&recall, asker);
+            }
             Step::Ask(question, asker) => {
                 let told = self.answer(&question);
                 asker.tell(told);
@@ -370,7 +372,7 @@ impl<'a> Worker<'a> {
     // === questions ===
 
     fn recall(&mut self, recall: &Recall, asker: Asker) {
-        let place = (self.archive().filter(|_| self.rules.keeps()), &**self.room);
+        let place = (self.archive(), &**self.room);
         let recalled = crate::gateway::recall::recall(recall, self.stream(), place);
         crate::gateway::recall::answer(recalled, asker, &self.shared.means.tasks);
     }
@@ -388,7 +390,7 @@ impl<'a> Worker<'a> {
                 Ok(Told::PresenceStats { clients: cards.len(), users: users.len() })
             }
             Question::Clear if !self.rules.keeps() => Err(RoomError::NoHistory),
-            Question::Recall(_) => Ok(Told::Recalled),
+            Question::Recall(_) => Err(RoomError::NoHistory),
             Question::Clear => {
                 self.clear();
                 Ok(Told::Cleared)
