@@ -156,7 +156,7 @@ impl Gateway {
             let signal = Outgoing {
                 ttl: Some(TYPING_TTL),
                 conflation_key: Some(format!("typing {user}").into()),
-                ..signal("typing", json!({ "type": "typing", "mid": user }))
+                ..signal("typing", &json!({ "type": "typing", "mid": user }))
             };
             self.signal(room, signal)?;
         }
@@ -174,7 +174,7 @@ impl Gateway {
         if moved {
             let said = json!({ "type": "read", "mid": user, "id": id.to_string() });
             // The receipt is worth less than the offset: a busy room does without it.
-            self.signal(room, signal("read", said)).ok();
+            self.signal(room, signal("read", &said)).ok();
         }
         Ok(moved)
     }
@@ -193,7 +193,7 @@ impl Gateway {
         self.shared.submit(room, step, true).map_err(|_| RoomError::Busy)?;
         answer.await.unwrap_or(Err(RoomError::Stopping))?;
         let said = json!({ "type": "recall", "id": id.to_string(), "mid": user });
-        self.signal(room, signal("recall", said))?;
+        self.signal(room, signal("recall", &said))?;
         Ok(())
     }
 
@@ -281,7 +281,7 @@ impl Standing {
     }
 }
 
-fn signal(kind: &str, said: Value) -> Outgoing {
+fn signal(kind: &str, said: &Value) -> Outgoing {
     Outgoing {
         skip_history: true,
         tags: BTreeMap::from([(SIGNAL.to_owned(), kind.to_owned())]),

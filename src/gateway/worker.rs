@@ -112,7 +112,9 @@ impl<'a> Worker<'a> {
             Step::Join(joining) => self.join(*joining),
             Step::Leave(link, notice) => self.leave(&link, notice),
             Step::Publish(publishing) => self.take_in(*publishing),
-            Step::Ask(Question::Recall(recall), asker) => self.recall(&recall, asker),
+            Step::Ask(Question::Recall(recall), asker) if self.rules.keeps() => {
+                self.recall(&recall, asker);
+            }
             Step::Ask(question, asker) => {
                 let told = self.answer(&question);
                 asker.tell(told);
@@ -371,19 +373,8 @@ impl<'a> Worker<'a> {
 
     fn recall(&mut self, recall: &Recall, asker: Asker) {
         let place = (self.archive(), &**self.room);
-        let recalled = if self.rules.keeps() {
-            crate::gateway::recall::recall(recall, self.stream(), place)
-        } else {
-            Err(RoomError::NoHistory)
-        };
-        match recalled {
-            Ok(None) => asker.tell(Ok(Told::Recalled)),
-            Err(error) => asker.tell(Err(error)),
-            Ok(Some(ticket)) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
-                let kept = ticket.await.map_err(|error| RoomError::Store(error.to_string()));
-                asker.tell(kept.map(|()| Told::Recalled));
-            }),
-        }
+        let recalled = crate::gateway::recall::recall(recall, self.stream(), place);
+        crate::gateway::recall::answer(recalled, asker, &self.shared.means.tasks);
     }
 
     fn answer(&mut self, question: &Question) -> Result<Told, RoomError> {
@@ -399,7 +390,7 @@ impl<'a> Worker<'a> {
                 Ok(Told::PresenceStats { clients: cards.len(), users: users.len() })
             }
             Question::Clear if !self.rules.keeps() => Err(RoomError::NoHistory),
-            Question::Recall(_) => Ok(Told::Recalled),
+            Question::Recall(_) => Err(RoomError::NoHistory),
             Question::Clear => {
                 self.clear();
                 Ok(Told::Cleared)

@@ -200,6 +200,11 @@ impl Daemon {
         self.ended().await
     }
 
+    /// Waits until a daemon that was killed is gone.
+    pub(crate) async fn gone(&mut self) {
+        within("pillion is gone", self.child.wait()).await.unwrap();
+    }
+
     /// Waits for the end.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String, Vec<Value>) {
         let status = within("pillion ends", self.child.wait()).await.unwrap();

@@ -8,6 +8,8 @@
 
 mod auth;
 mod chaos;
+mod chat;
+mod chat_security;
 mod config;
 mod daemon;
 mod dialects;

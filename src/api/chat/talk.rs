@@ -40,7 +40,7 @@ pub(super) async fn push(call: &Call<'_>, query: Query, body: Incoming) -> Resul
         return Err(Fault::Original(WRONG_ROOM));
     }
     let kind = form.text("type").unwrap_or("text");
-    let msg = form.text("msg").ok_or_else(|| Fault::Request("msg is missing".to_owned()))?;
+    let msg = form.words("msg").ok_or_else(|| Fault::Request("msg is missing".to_owned()))?;
     if kind.len() > KIND_MAX {
         return Err(Fault::Request(format!("type is longer than {KIND_MAX} bytes")));
     }

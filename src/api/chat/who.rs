@@ -55,6 +55,7 @@ pub(super) async fn needed(call: &Call<'_>, query: &Query) -> Result<Who, Fault>
 
 /// The user who speaks in a room: of the token, which must grant the room, or as a backend or a trial says.
 pub(super) async fn speaker(call: &Call<'_>, query: &Query, room: &str) -> Result<String, Fault> {
+    call.check_room(room).map_err(Fault::Request)?;
     match needed(call, query).await? {
         Who::User(bearer) => {
             let user = bearer.user.to_string();
