@@ -1,12 +1,13 @@
 //! The HTTP door: which path leads where.
 //!
-//! Two listeners have two route tables. The public one is for clients behind nginx: the websocket routes of the
-//! configuration and, in trials, a page. The admin one is for operators: health, readiness, metrics, the live log, dead letters. Adding
+//! Two listeners have two route tables. The public one is for clients behind nginx: the routes of the
+//! configuration, on websockets or plain HTTP, and, in trials, a page. The admin one is for operators: health, readiness, metrics, the live log, dead letters. Adding
 //! an endpoint is one line in a table here and one function in the file of its subject.
 //!
 //! Limits: `limits.connections` connections, `limits.header` bytes of request head within `limits.header_timeout`.
 //! Whatever is wrong with a request is answered with a status and a sentence that says what would be right.
 
+mod admission;
 mod client;
 mod dead_letters;
 mod health;
@@ -14,6 +15,7 @@ mod pages;
 mod query;
 mod reply;
 mod server;
+mod streaming;
 mod tail;
 mod websocket;
 
@@ -28,6 +30,7 @@ use hyper::body::Incoming;
 
 use crate::api::client::Client;
 use crate::api::reply::Answer;
+use crate::config::Carrier;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::keys::Keys;
@@ -63,14 +66,18 @@ pub struct Means {
 }
 
 /// The routes of the public listener.
-fn public(
+async fn public(
     means: &Arc<Means>,
     (client, slot): (Client, Option<Arc<Slot>>),
     mut request: Request<Incoming>,
 ) -> Answer {
     let path = request.uri().path().to_owned();
     if let Some(route) = means.gateway.route(&path) {
-        return websocket::upgrade(means, (client, slot), route, &mut request);
+        return match route.carrier {
+            Carrier::WebSocket => websocket::upgrade(means, (client, slot), route, &mut request),
+            // In a box, because most connections carry websockets.
+            _ => Box::pin(streaming::answer(means, (client, slot), route, request)).await,
+        };
     }
     let page = Some(&path).filter(|_| means.config.load().auth.insecure).and_then(|path| pages::at(path));
     let answer = match (request.method(), page) {

@@ -19,6 +19,7 @@ use hyper::header::HeaderValue;
 use serde_json::Value;
 
 use crate::api::tail::Live;
+use crate::net::PipeReader;
 
 /// An answer to a request.
 pub(super) type Answer = Response<Content>;
@@ -29,6 +30,8 @@ pub(super) enum Content {
     Whole(Full<Bytes>),
     /// Lines that come as they are written.
     Live(Live),
+    /// What a session writes.
+    Stream(PipeReader),
 }
 
 impl Default for Content {
@@ -48,20 +51,21 @@ impl Body for Content {
         match self.get_mut() {
             Self::Whole(text) => Pin::new(text).poll_frame(context),
             Self::Live(lines) => lines.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
+            Self::Stream(pipe) => pipe.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(text) => text.is_end_stream(),
-            Self::Live(_) => false,
+            Self::Live(_) | Self::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(text) => text.size_hint(),
-            Self::Live(_) => SizeHint::default(),
+            Self::Live(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -74,6 +78,11 @@ pub(super) fn with(status: StatusCode, content_type: &'static str, body: impl In
 /// An answer that goes on as long as there are lines, one JSON object each.
 pub(super) fn live(lines: Live) -> Answer {
     of(StatusCode::OK, "application/x-ndjson", Content::Live(lines))
+}
+
+/// An answer that goes on as long as its session.
+pub(super) fn stream(content_type: &'static str, pipe: PipeReader) -> Answer {
+    of(StatusCode::OK, content_type, Content::Stream(pipe))
 }
 
 fn of(status: StatusCode, content_type: &'static str, content: Content) -> Answer {

@@ -11,6 +11,7 @@ use crate::gateway::CloseReason;
 use crate::gateway::Means;
 use crate::gateway::archive::Archive;
 use crate::gateway::budget::Budget;
+use crate::gateway::emulation::Tokens;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Wheel;
 use crate::gateway::link::Sent;
@@ -52,6 +53,7 @@ pub(super) struct Shared {
     pub(super) archive: Archive,
     pub(super) wheel: Wheel,
     pub(super) throttle: Throttle,
+    pub(super) tokens: Tokens,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
 }

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 /// The bytes that lie in a pipe at the most. Behind it the reader holds as much again, and the kernel its buffers:
 /// enough to write in pieces of sensible size, and little beside a client's queue.
-pub const CAPACITY: usize = 16 * 1024;
+const CAPACITY: usize = 16 * 1024;
 
 /// The half that is written to.
 #[derive(Debug)]
