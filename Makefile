@@ -1,5 +1,5 @@
 # The two commands are `make run` and `make test`; both install what they need (as root, from Debian's packages).
-.PHONY: run test bench chaos lint doc deps deps-run deps-test deps-bench clean help
+.PHONY: run test bench chaos fuzz lint doc deps deps-run deps-test deps-bench clean help
 
 CARGO ?= cargo
 
@@ -27,6 +27,15 @@ bench: deps-bench ## Measure, each figure against a baseline of the same run
 
 chaos: ## Let everything go wrong that can, and say what is lost: a table, and exit code 1 when a promise breaks
 	$(CARGO) bench --locked --bench chaos
+
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Feed every codec what a fuzzer thinks of, FUZZ_SECONDS each (needs the nightly toolchain and cargo-fuzz)
+	@for target in $$($(CARGO) +nightly fuzz list); do \
+		echo "== $$target" && \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 \
+			-verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 deps: deps-run deps-test deps-bench ## Install what running, testing and measuring need
 

@@ -138,7 +138,7 @@ fn deliveries(plan: &Plan) {
     let mut to_daemon = Publisher::join(&daemon);
     at_daemon.receive(&mut to_daemon, Pace::Pipelined(IN_FLIGHT), Duration::from_millis(50));
     let mut at_floor = Subscribers::new();
-    let mut to_floor = Publisher::join_floor(&floor, at_daemon.template());
+    let mut to_floor = Publisher::join_floor(&floor, &at_daemon.template());
     at_floor.join_floor(&floor, plan.subscribers);
 
     println!(

@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api;
+use crate::api::Bodies;
+use crate::api::Namespaces;
 use crate::api::Server;
 use crate::buffer::Buffer;
+use crate::chat;
 use crate::clock;
 use crate::config;
 use crate::config::Changes;
@@ -63,6 +67,12 @@ pub enum Error {
     /// The gateway.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
+    /// The rules of rooms that were changed while the daemon ran.
+    #[error(transparent)]
+    Namespaces(#[from] api::NamespacesError),
+    /// The chats.
+    #[error("the memory of chats can not be opened")]
+    Chat(#[from] chat::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -127,9 +137,11 @@ impl App {
     /// # Errors
     ///
     /// The first thing that can not be had, and what to do about it.
-    pub fn build(config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
+    pub fn build(mut config: Config, ground: Ground, inherited: Vec<Listener>) -> Result<Self, Error> {
         let Ground { boot, buffer, metrics, trail } = ground;
         let data_dir = DataDir::take(&config.data_dir)?;
+        let namespaces = Namespaces::open(&config.data_dir)?;
+        namespaces.turn().lay_over(&mut config);
         let (store, recovery) = store::open(&config.store.path, (&config.store).into())?;
         recovery.tell(&config.store.path);
         watch_store(&metrics, &store);
@@ -140,10 +152,14 @@ impl App {
         let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
         watch(&metrics, &buffer, &logger);
         let tasks = groups.front.clone();
+        let uploads = config.data_dir.join(UPLOADS);
+        let place = (config.node.as_str(), uploads.as_path());
+        let chat = chat::build(&config.chat, place, store.clone(), Arc::clone(&metrics))?;
         let gateway_means = gateway::Means {
             trail: Arc::clone(&trail),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
+            chat: chat.clone(),
             store: store.clone(),
         };
         let gateway = gateway::build(&config, boot, gateway_means)?;
@@ -165,6 +181,9 @@ impl App {
             metrics,
             status,
             tasks,
+            bodies: Bodies::new(),
+            pushes: Arc::new(Semaphore::new(api::PUSHES_MAX)),
+            namespaces,
             keys,
             config,
         });
@@ -192,6 +211,8 @@ impl App {
         groups.shipping.spawn("shipper", OnExit::Stop, shipper.run());
         groups.intake.spawn("ingest", OnExit::Stop, intake.run(groups.intake.clone()));
         groups.front.spawn("heartbeats", OnExit::Stop, means.gateway.clone().sweep());
+        let tasks = groups.front.clone();
+        groups.front.spawn("chats", OnExit::Stop, means.gateway.chat().clone().sweep(tasks));
         server.serve(&means);
         means.status.enter(Phase::Ready);
         ready(&means.status);
@@ -256,6 +277,9 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
 /// The least time that the log has at the end, whatever happened before.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
 
+/// The directory of uploads, within that of everything durable.
+const UPLOADS: &str = "uploads";
+
 /// The least time that the store has at the end.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(1);
 
@@ -272,10 +296,13 @@ impl Reloader {
     /// # Errors
     ///
     /// When the new configuration can not be used; the old one stays in force.
-    pub fn reload(&self, new: Config) -> Result<Changes, Error> {
+    pub fn reload(&self, mut new: Config) -> Result<Changes, Error> {
+        let mut turn = self.means.namespaces.turn();
+        turn.lay_over(&mut new);
         let old = self.means.config.load_full();
         let changes = config::changes(&old, &new);
         self.means.gateway.reload(&new)?;
+        self.means.gateway.chat().reload(&new.chat);
         if old.logger != new.logger {
             self.logger.reload(&new.logger)?;
         }

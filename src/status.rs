@@ -90,6 +90,30 @@ impl Status {
         Self { node: node.to_owned(), boot, buffer, now: Mutex::default() }
     }
 
+    /// The name of this node.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The id of this run.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Where clients and backends come in.
+    #[must_use]
+    pub fn public(&self) -> Vec<Address> {
+        self.now().addresses.public.clone()
+    }
+
+    /// Where clients come in that speak goim's packets without HTTP.
+    #[must_use]
+    pub fn packets(&self) -> Vec<Address> {
+        self.now().addresses.packets.clone()
+    }
+
     /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
         self.now().phase = phase;

@@ -28,17 +28,27 @@ pub(crate) fn read(frame: &[u8], place: usize) -> Option<(u64, u64)> {
 
 /// A text frame from a client. The mask is zero, which leaves the text as it is.
 pub(crate) fn from_client(text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match u8::try_from(text.len()) {
-        Ok(len) if len < 126 => frame.push(0x80 | len),
-        _ => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
-        }
-    }
+    let mut frame = head(text.len(), 0x80);
     frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(text);
     frame
+}
+
+/// A text frame from a server.
+pub(crate) fn from_server(text: &[u8]) -> Vec<u8> {
+    let mut frame = head(text.len(), 0);
+    frame.extend_from_slice(text);
+    frame
+}
+
+fn head(length: usize, mask: u8) -> Vec<u8> {
+    match u8::try_from(length) {
+        Ok(short) if short < 126 => vec![0x81, mask | short],
+        _ => {
+            let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+            vec![0x81, mask | 126, high, low]
+        }
+    }
 }
 
 /// The lengths of the header and of the whole of the first frame, once its header has come.

@@ -52,7 +52,7 @@ pub(crate) struct Received {
 
 struct Score {
     epoch: Instant,
-    /// The first frame with a message: the others have theirs in the same place.
+    /// The first message as it comes: the others stand in the same place of theirs.
     template: OnceLock<(Vec<u8>, usize)>,
     delays: Mutex<Vec<u32>>,
     disordered: AtomicU64,
@@ -98,8 +98,8 @@ impl Subscribers {
     }
 
     /// A frame with a message, as the daemon sends it.
-    pub(crate) fn template(&self) -> &[u8] {
-        &self.score.template.get().unwrap().0
+    pub(crate) fn template(&self) -> Vec<u8> {
+        frames::from_server(&self.score.template.get().unwrap().0)
     }
 
     /// The pings that came so far.
@@ -164,23 +164,26 @@ impl Subscriber {
             && whole <= bytes.len()
         {
             let (frame, others) = bytes.split_at(whole);
-            if &frame[head..] == b"{}" {
-                self.pong();
-            } else {
-                delays.push(self.message(frame, now));
+            // One frame may hold several messages, one a line.
+            for text in frame[head..].split(|byte| *byte == b'\n') {
+                if text == b"{}" {
+                    self.pong();
+                } else {
+                    delays.push(self.message(text, now));
+                }
             }
             bytes = others;
         }
         self.rest = bytes.to_vec();
     }
 
-    /// Checks a frame; gives the delay of its message.
-    fn message(&mut self, frame: &[u8], now: u64) -> u32 {
+    /// Checks a message; gives its delay.
+    fn message(&mut self, text: &[u8], now: u64) -> u32 {
         let (_, place) = self.score.template.get_or_init(|| {
-            let place = frames::place(frame);
-            (frame.to_vec(), place.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(frame))))
+            let place = frames::place(text);
+            (text.to_vec(), place.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(text))))
         });
-        let (number, due) = frames::read(frame, *place).unwrap();
+        let (number, due) = frames::read(text, *place).unwrap();
         // Each round begins with number 0.
         if number != self.next && number != 0 {
             self.score.disordered.fetch_add(1, Relaxed);

@@ -1,16 +1,25 @@
 //! The HTTP door: which path leads where.
 //!
-//! Two listeners have two route tables. The public one is for clients behind nginx: the routes of the
-//! configuration, on websockets or plain HTTP, and, in trials, a page. The admin one is for operators: health, readiness, metrics, the live log, dead letters. Adding
-//! an endpoint is one line in a table here and one function in the file of its subject.
+//! Two listeners have two route tables. The public one is for clients and backends behind nginx: the routes of the
+//! configuration, on websockets or plain HTTP, the server APIs and, in trials, a page. The admin one is for operators:
+//! health, readiness, metrics, the live log, dead letters, the rules of rooms. Adding an endpoint is one line in a table
+//! here and one function in the file of its subject.
 //!
 //! Limits: `limits.connections` connections, `limits.header` bytes of request head within `limits.header_timeout`.
 //! Whatever is wrong with a request is answered with a status and a sentence that says what would be right.
 
+mod access;
 mod admission;
+mod body;
+mod call;
+mod centrifugo;
+mod chat;
 mod client;
 mod dead_letters;
+mod goim;
 mod health;
+mod message;
+mod namespaces;
 mod pages;
 mod query;
 mod reply;
@@ -19,6 +28,11 @@ mod streaming;
 mod tail;
 mod websocket;
 
+pub use body::Bodies;
+pub use goim::PUSHES_MAX;
+pub use namespaces::Error as NamespacesError;
+pub use namespaces::Namespaces;
+pub use namespaces::Turn;
 pub use server::Server;
 
 use std::sync::Arc;
@@ -27,7 +41,9 @@ use hyper::Method;
 use hyper::Request;
 use hyper::StatusCode;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
+use crate::api::call::Call;
 use crate::api::client::Client;
 use crate::api::reply::Answer;
 use crate::config::Carrier;
@@ -59,6 +75,12 @@ pub struct Means {
     pub status: Arc<Status>,
     /// Runs tasks.
     pub tasks: Tasks,
+    /// Room for the bodies of requests.
+    pub bodies: Bodies,
+    /// Places for pushes to everybody, which take their time.
+    pub pushes: Arc<Semaphore>,
+    /// The rules of rooms that were changed while the daemon ran.
+    pub namespaces: Namespaces,
     /// The keys of backends.
     pub keys: arc_swap::ArcSwap<Keys>,
     /// The configuration in force.
@@ -79,18 +101,38 @@ async fn public(
             _ => Box::pin(streaming::answer(means, (client, slot), route, request)).await,
         };
     }
-    let page = Some(&path).filter(|_| means.config.load().auth.insecure).and_then(|path| pages::at(path));
-    let answer = match (request.method(), page) {
+    // In boxes, because most connections carry websockets and should not have room for the APIs.
+    match path.split('/').nth(1).unwrap_or_default() {
+        "api" => {
+            let (head, body) = request.into_parts();
+            Box::pin(centrifugo::answer(&Call::new(means, &client, &head), body)).await
+        }
+        "goim" => {
+            let (head, body) = request.into_parts();
+            Box::pin(goim::answer(&Call::new(means, &client, &head), body)).await
+        }
+        "open" | "upload" => {
+            let (head, body) = request.into_parts();
+            Box::pin(chat::answer(&Call::new(means, &client, &head), body)).await
+        }
+        _ => page(means, &client, request.method(), &path),
+    }
+}
+
+/// What is there for browsers, in trials.
+fn page(means: &Means, client: &Client, method: &Method, path: &str) -> Answer {
+    let page = means.config.load().auth.insecure.then(|| pages::at(path)).flatten();
+    let answer = match (method, page) {
         (&Method::GET | &Method::HEAD, Some(page)) => return page,
         (_, Some(_)) => reply::method_not_allowed("GET, HEAD"),
-        (_, None) => reply::not_found(&path),
+        (_, None) => reply::not_found(path),
     };
-    means.trail.web_err(&client.subject(), answer.status().as_u16(), &format!("{} {path}", request.method()));
+    means.trail.web_err(&client.subject(), answer.status().as_u16(), &format!("{method} {path}"));
     answer
 }
 
 /// The routes of the admin listener.
-fn admin(means: &Means, request: &Request<Incoming>) -> Answer {
+async fn admin(means: &Means, request: Request<Incoming>) -> Answer {
     let query = request.uri().query().unwrap_or_default();
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => health::live(),
@@ -100,13 +142,17 @@ fn admin(means: &Means, request: &Request<Incoming>) -> Answer {
         (&Method::GET, "/dead-letters") => dead_letters::list(means),
         (&Method::POST, "/dead-letters/retry") => dead_letters::retry(means, query),
         (&Method::POST, "/dead-letters/drop") => dead_letters::drop_letters(means, query),
+        (_, path) if path == "/namespaces" || path.starts_with("/namespaces/") => {
+            namespaces::answer(means, request).await
+        }
         (_, "/healthz" | "/readyz" | "/metrics") => reply::method_not_allowed("GET, HEAD"),
         (_, "/tail" | "/dead-letters") => reply::method_not_allowed("GET"),
         (_, "/dead-letters/retry" | "/dead-letters/drop") => reply::method_not_allowed("POST"),
         (_, path) => reply::error(
             StatusCode::NOT_FOUND,
             &format!(
-                "nothing is at {path}; the admin listener has /healthz, /readyz, /metrics, /tail and /dead-letters"
+                "nothing is at {path}; the admin listener has /healthz, /readyz, /metrics, /tail, /dead-letters and \
+                 /namespaces"
             ),
         ),
     }

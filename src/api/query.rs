@@ -6,6 +6,11 @@ pub(super) fn pairs(query: &str) -> impl Iterator<Item = (&str, String)> {
     pairs.map(|(name, value)| (name, unescaped(value)))
 }
 
+/// The text that a part of a path stands for: as in a query, but `+` is no blank.
+pub(super) fn unescaped_path(part: &str) -> String {
+    unescaped(&part.replace('+', "%2B"))
+}
+
 /// The text that a query value stands for: `%41` and `+` undone; what is no escape stays as it is.
 fn unescaped(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
@@ -41,6 +46,11 @@ mod tests {
         for (value, text) in [("%", "%"), ("%4", "%4"), ("%zz", "%zz"), ("%+1", "% 1"), ("%ff", "\u{fffd}")] {
             assert_eq!(unescaped(value), text);
         }
+    }
+
+    #[test]
+    fn in_a_path_a_plus_is_a_plus() {
+        assert_eq!(unescaped_path("a+b%20c"), "a+b c");
     }
 
     #[test]

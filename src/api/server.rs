@@ -208,7 +208,7 @@ async fn farewell(connection: impl Future<Output = hyper::Result<()>>) -> hyper:
 
 async fn answer(means: &Arc<Means>, visitor: &Visitor, mut request: Request<Incoming>) -> Answer {
     match visitor.door {
-        Door::Admin => api::admin(means, &request),
+        Door::Admin => api::admin(means, request).await,
         Door::Public | Door::Packets => {
             let config = means.config.load_full();
             let fresh = || means.gateway.fresh_request_id();

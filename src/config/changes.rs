@@ -53,10 +53,12 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         auth.mode, auth.api_url, auth.api_timeout, auth.api_concurrency, auth.api_failures, auth.api_cache,
         auth.api_stale, auth.api_cache_size, auth.jwt_secret, auth.jwt_public_key, auth.jwks_url,
         auth.jwks_refresh, auth.jwks_pause, auth.jwt_audience, auth.jwt_issuer, auth.insecure,
+        chat.page, chat.subscribe_url, chat.push_url, chat.face, chat.customers, chat.profile_ttl,
+        chat.token_ttl, chat.recall_window, chat.upload_size, chat.upload_ttl, chat.upload_limit,
         store.limit, store.checkpoint_interval, store.queue, store.cache, store.durability,
         limits.connections, limits.frame, limits.room_name, limits.rooms_per_session, limits.rooms,
         limits.sessions_per_user, limits.connect_rate, limits.connect_rate_user, limits.join_rate,
-        limits.publish_rate, limits.header, limits.header_timeout,
+        limits.publish_rate, limits.header, limits.header_timeout, limits.body, limits.body_timeout,
     );
     let lists = [
         ("log.sample", old.log.samples != new.log.samples),
@@ -67,6 +69,7 @@ pub fn changes(old: &Config, new: &Config) -> Changes {
         // Where it is not written, it follows data_dir.
         ("store.path", old.store.path != new.store.path && old.data_dir == new.data_dir),
         ("gateway.route", old.gateway.routes != new.gateway.routes),
+        ("chat.shop", old.chat.shops != new.chat.shops),
         ("auth.key", old.auth.keys != new.auth.keys),
         ("gateway.namespace", old.gateway.namespaces != new.gateway.namespaces),
     ];
@@ -225,6 +228,18 @@ mod tests {
         ("auth.jwt_audience", "me", &[]),
         ("auth.jwt_issuer", "you", &[]),
         ("auth.insecure", "true", &[]),
+        ("chat.page", "/chat.html", &[]),
+        ("chat.subscribe_url", "wss://example.org/orim/sub", &[]),
+        ("chat.push_url", "https://example.org/open/push", &[]),
+        ("chat.face", "/face.png", &[]),
+        ("chat.customers", "10", &[]),
+        ("chat.profile_ttl", "1d", &[]),
+        ("chat.token_ttl", "1d", &[]),
+        ("chat.recall_window", "1m", &[]),
+        ("chat.upload_size", "1m", &[]),
+        ("chat.upload_ttl", "1d", &[]),
+        ("chat.upload_limit", "1g", &[]),
+        ("chat.shop", "[{ id = \"8001\" }]", &[]),
         ("store.path", "/srv/store", &[]),
         ("store.limit", "1g", &[]),
         ("store.checkpoint_interval", "2s", &[]),
@@ -244,6 +259,8 @@ mod tests {
         ("limits.publish_rate", "20/s", &[]),
         ("limits.header", "1k", &[]),
         ("limits.header_timeout", "1s", &[]),
+        ("limits.body", "1k", &[]),
+        ("limits.body_timeout", "1s", &[]),
     ];
 
     /// Keys that never change alone, or never count.

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::Sources;
 use super::auth;
+use super::chat;
 use super::gateway;
 use super::logger;
 use super::mistake::Place;
@@ -60,6 +61,7 @@ pub(super) fn config(read: Reader<'_>, sources: &Sources<'_>) -> Config {
         },
         gateway: gateway::gateway(read),
         auth,
+        chat: chat::chat(read),
         limits: limits(read),
     };
     each_address_once(read);
@@ -237,6 +239,8 @@ fn limits(read: Reader<'_>) -> Limits {
             Bare::Seconds,
             "would leave no time for a request",
         ),
+        body: read.size("limits.body", 1024..=16 << 20),
+        body_timeout: read.duration("limits.body_timeout", Bare::Seconds, "would leave no time for a body"),
     }
 }
 

@@ -15,7 +15,19 @@ use super::settings::Route;
 use crate::units::Bare;
 
 /// Paths of the public and admin listeners that no route may take. One that ends in `/` stands for all below it.
-pub const BUILT_IN_PATHS: &[&str] = &["/", "/trial/", "/healthz", "/readyz", "/metrics", "/tail", "/api/"];
+pub const BUILT_IN_PATHS: &[&str] = &[
+    "/",
+    "/trial/",
+    "/api/",
+    "/goim/",
+    "/open/",
+    "/upload/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/tail",
+    "/namespaces/",
+];
 
 /// The names of dialects, each with what carries it.
 const DIALECTS: &[(&str, (Dialect, Carrier))] = &[

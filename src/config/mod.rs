@@ -23,6 +23,7 @@
 
 mod auth;
 mod changes;
+mod chat;
 mod check;
 mod file;
 mod gateway;
@@ -35,6 +36,7 @@ mod overlay;
 mod public_key;
 mod raw;
 mod read;
+mod rules;
 mod schema;
 mod secret;
 mod settings;
@@ -46,10 +48,14 @@ use std::path::Path;
 
 pub use changes::Changes;
 pub use changes::changes;
+pub use chat::Chat;
+pub use chat::Shop;
 pub use file::File;
 pub use gateway::BUILT_IN_PATHS;
 pub use mistake::Mistake;
 pub use mistake::Place;
+pub use rules::namespace;
+pub use rules::rules;
 pub use secret::Secret;
 pub use settings::*;
 pub use shipping::*;

@@ -12,14 +12,17 @@ use crate::units::Bare;
 /// The most messages that a room may keep.
 const HISTORY_MAX: i64 = 1_000_000;
 
-const SUBSCRIBE: &[(&str, Subscribe)] = &[
+/// The words for [`Subscribe`].
+pub(super) const SUBSCRIBE: &[(&str, Subscribe)] = &[
     ("token", Subscribe::Token),
     ("authenticated", Subscribe::Authenticated),
     ("anyone", Subscribe::Anyone),
 ];
-const PUBLISH: &[(&str, Publish)] =
+/// The words for [`Publish`].
+pub(super) const PUBLISH: &[(&str, Publish)] =
     &[("nobody", Publish::Nobody), ("members", Publish::Members), ("authenticated", Publish::Authenticated)];
-const SLOW: &[(&str, Slow)] =
+/// The words for [`Slow`].
+pub(super) const SLOW: &[(&str, Slow)] =
     &[("disconnect", Slow::Disconnect), ("drop_oldest", Slow::DropOldest), ("conflate", Slow::Conflate)];
 
 /// The rules that were written. Where none has the empty name, the built-in ones are added, so that every room has

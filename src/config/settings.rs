@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::chat::Chat;
 use super::secret::Secret;
 use super::shipping::Logger;
 use super::store::Store;
@@ -35,6 +36,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[auth]`
     pub auth: Auth,
+    /// `[chat]`
+    pub chat: Chat,
     /// `[store]`
     pub store: Store,
     /// `[limits]`
@@ -385,4 +388,8 @@ pub struct Limits {
     pub header: usize,
     /// From the first to the last byte of a request's head.
     pub header_timeout: Duration,
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// From the head to the last byte of a request's body.
+    pub body_timeout: Duration,
 }

@@ -10,7 +10,12 @@ use crate::clock;
 use crate::config::AuthMode;
 use crate::gateway::Arriving;
 use crate::gateway::CloseReason;
+use crate::gateway::Gateway;
 use crate::gateway::Shared;
+use crate::gateway::auth::Bearer;
+use crate::gateway::chat::Call;
+use crate::gateway::chat::unix_ms;
+use crate::gateway::form;
 use crate::gateway::form::Form;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Entry;
@@ -21,8 +26,10 @@ use crate::gateway::pulse::Pulse;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
 use crate::gateway::session::Entrance;
+use crate::gateway::session::GRACE_SECONDS;
 use crate::gateway::session::Heartbeat;
 use crate::gateway::session::Session;
+use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
 use crate::gateway::step::Arrival;
 use crate::gateway::step::Asker;
@@ -33,13 +40,13 @@ use crate::gateway::step::RoomError;
 use crate::gateway::step::Step;
 use crate::gateway::step::Welcome;
 use crate::gateway::throttle::Pace;
+use crate::ids::MessageId;
 use crate::metrics::ByDialect;
 use crate::net::Slot;
+use crate::tasks::OnExit;
 use crate::trail::Subject;
+use crate::wire::orim;
 use crate::wire::payload::Payload;
-
-/// A client that renews its token does so when it expires: it may be this late.
-const EXPIRY_GRACE: Duration = Duration::from_secs(10);
 
 /// Who the client is, for the log.
 struct Profile {
@@ -59,6 +66,8 @@ pub(super) enum Ask {
     Login(Credentials),
     /// For a renewed token.
     Refresh(Credentials),
+    /// For a room.
+    Vouch(Box<Vouching>, Bearer),
 }
 
 /// A client: its session, and what the session acts on.
@@ -103,10 +112,7 @@ impl Client {
     }
 
     /// Lets the session take a step, and carries out what it decides; gives what is left to ask.
-    pub(super) fn step(
-        &mut self,
-        step: impl FnOnce(&mut Session, &World<'_>, &mut Vec<Effect>),
-    ) -> Option<Ask> {
+    pub(super) fn step(&mut self, step: impl FnOnce(&mut Session, &World<'_>, &mut Vec<Effect>)) -> Vec<Ask> {
         let mut effects = Vec::new();
         let settings = self.shared.settings.load();
         let world = World {
@@ -121,16 +127,20 @@ impl Client {
     }
 
     /// Carries out effects in their order; nothing after the end of the session.
-    fn apply(&mut self, effects: Vec<Effect>) -> Option<Ask> {
-        let mut ask = None;
+    fn apply(&mut self, effects: Vec<Effect>) -> Vec<Ask> {
+        let mut asks = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send(frame) => self.send(frame),
                 Effect::Login(credentials) => {
                     self.profile.token.clone_from(&credentials.token);
-                    ask = Some(Ask::Login(credentials));
+                    asks.push(Ask::Login(credentials));
                 }
-                Effect::Refresh(credentials) => ask = Some(Ask::Refresh(credentials)),
+                Effect::Refresh(credentials) => asks.push(Ask::Refresh(credentials)),
+                Effect::Vouch(vouching) => {
+                    let bearer = self.bearer(&vouching.entrance.room);
+                    asks.push(Ask::Vouch(vouching, bearer));
+                }
                 Effect::Renewed => self.link.expires(self.expiry()),
                 Effect::Enter { rooms, greeting } => self.enter(rooms, greeting),
                 Effect::Join { entrance, welcome } => self.join(entrance, &Arrival::new(1, welcome)),
@@ -138,16 +148,26 @@ impl Client {
                 Effect::Publish { room, payload, command } => self.publish(&room, payload, command),
                 Effect::Ask { room, question, command } => self.ask(&room, question, command),
                 Effect::Accept(operations) => self.link.accept(operations),
-                Effect::Read { reply, .. } => self.send(reply),
+                Effect::Read { room, message, reply } => {
+                    self.read(room.as_deref(), MessageId::from_number(message));
+                    self.send(reply);
+                }
+                Effect::Call { call, command } => self.call(call, command),
                 Effect::Count { room, heartbeat } => self.count(room.as_deref(), heartbeat),
                 Effect::Refused(why) => self.shared.means.trail.web_err(&self.subject(), 403, &why),
                 Effect::Close(reason) => {
                     self.link.close(reason);
-                    return None;
+                    return Vec::new();
                 }
             }
         }
-        ask
+        asks
+    }
+
+    /// Who shows a token for a room.
+    fn bearer(&self, room: &str) -> Bearer {
+        let user = self.session.user().cloned().unwrap_or_default();
+        Bearer { user, session: self.session.id().to_string(), room: room.to_owned() }
     }
 
     /// The login succeeded: enters the rooms that it grants, then greets.
@@ -164,6 +184,7 @@ impl Client {
         self.link.logged_in(Arc::new(card));
         self.link.expires(self.expiry());
         self.displace();
+        self.remember();
         let means = &self.shared.means;
         means.trail.login(&self.subject(), &format!("in {} rooms", rooms.len()));
         self.profile.token = None;
@@ -197,20 +218,20 @@ impl Client {
     }
 
     fn join(&self, entrance: Entrance, arrival: &Arc<Arrival>) {
-        let Entrance { room, since, recovers, join_leave } = entrance;
+        let Entrance { room, since, recovers, join_leave, pass } = entrance;
         let joining = Joining {
             link: Arc::clone(&self.link),
             since,
             recovers,
             join_leave,
-            info: None,
+            pass,
             arrival: Arc::clone(arrival),
         };
+        // On record before the client knows: whoever asks the log then finds it.
+        self.shared.means.trail.room_manage(&self.subject(), &room, "in room ok.");
         if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_err() {
             self.link.close(CloseReason::NoRoom);
-            return;
         }
-        self.shared.means.trail.room_manage(&self.subject(), &room, "in room ok.");
     }
 
     fn leave(&self, room: &str, notice: Option<Frame>) {
@@ -230,11 +251,24 @@ impl Client {
         let asker = command.map_or(Asker::Nobody, |command| Asker::Client(Arc::clone(&self.link), command));
         let trail = &self.shared.means.trail;
         match self.shared.publish(room, message, None, asker) {
-            Ok(id) => trail.room_msg(&self.subject(), room, id, &format!("{length} bytes")),
+            Ok(id) => {
+                trail.room_msg(&self.subject(), room, id, &format!("{length} bytes"));
+                if room.starts_with(orim::ROOM_TYPE) {
+                    self.said(room);
+                }
+            }
             Err(_) => {
                 trail.memory_msg(&self.subject(), &format!("the room {room:?} has a backlog"));
                 self.busy(command);
             }
+        }
+    }
+
+    /// Has the chat remember that the user spoke.
+    fn said(&self, room: &str) {
+        let user = self.session.user().map_or("", |user| &**user);
+        if let Err(error) = self.shared.means.chat.said(user, room, unix_ms(), clock::uptime()) {
+            tracing::warn!(room, %error, "a chat could not remember that somebody spoke");
         }
     }
 
@@ -243,6 +277,43 @@ impl Client {
         if self.shared.submit(room, Step::Ask(question, asker), true).is_err() {
             self.busy(Some(command));
         }
+    }
+
+    /// Has the chat remember who the user is.
+    fn remember(&mut self) {
+        let Some(profile) = self.session.profile() else { return };
+        if let Err(error) = self.shared.means.chat.login(&profile, unix_ms()) {
+            tracing::warn!(room = profile.room, %error, "a chat could not remember who somebody is");
+        }
+    }
+
+    /// The user has read a room up to a message.
+    fn read(&self, room: Option<&str>, id: MessageId) {
+        let user = self.session.user().filter(|user| !user.is_empty());
+        let (Some(room), Some(user)) = (room, user) else { return };
+        if let Err(error) = self.gateway().mark_read(user, room, id) {
+            tracing::warn!(room, %error, "a chat could not remember what somebody has read");
+        }
+    }
+
+    /// Does something in a chat, in a task of its own, and answers.
+    fn call(&self, call: Call, command: u32) {
+        let (Some(encoding), Some(user)) = (self.link.form().encoding(), self.session.user()) else { return };
+        let Ok(place) = Arc::clone(&self.shared.calls).try_acquire_owned() else {
+            self.busy(Some(command));
+            return;
+        };
+        let (gateway, link, user) = (self.gateway(), Arc::clone(&self.link), Arc::clone(user));
+        self.shared.means.tasks.spawn("call", OnExit::Ignore, async move {
+            let answer = gateway.call(&user, call).await;
+            let reply = Frame::control(form::called(encoding, command, answer));
+            link.send(&[reply], clock::uptime(), &mut |_, _| {});
+            drop(place);
+        });
+    }
+
+    fn gateway(&self) -> Gateway {
+        Gateway { shared: Arc::clone(&self.shared) }
     }
 
     /// Answers a heartbeat with the number of sessions in the client's room.
@@ -269,9 +340,8 @@ impl Client {
 
     /// When the session expires, on the gateway's clock.
     fn expiry(&self) -> Option<Duration> {
-        let expires = self.session.identity()?.expires?;
-        let left = Duration::from_secs(expires).saturating_sub(clock::wall());
-        Some(clock::uptime() + left + EXPIRY_GRACE)
+        let overdue = Duration::from_secs(self.session.expires()?.saturating_add(GRACE_SECONDS));
+        Some(clock::uptime() + overdue.saturating_sub(clock::wall()))
     }
 
     pub(super) fn subject(&self) -> Subject<'_> {

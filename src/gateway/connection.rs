@@ -4,6 +4,7 @@
 //! readable, and the websocket library keeps only a frame that has not come whole.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -22,6 +23,8 @@ use crate::gateway::Arriving;
 use crate::gateway::CloseReason;
 use crate::gateway::Shared;
 use crate::gateway::Transport;
+use crate::gateway::auth::Grant;
+use crate::gateway::auth::GrantRefusal;
 use crate::gateway::client::Ask;
 use crate::gateway::client::Client;
 use crate::gateway::farewell;
@@ -30,6 +33,7 @@ use crate::gateway::session::Credentials;
 use crate::gateway::session::Identity;
 use crate::gateway::session::Input;
 use crate::gateway::session::Refusal;
+use crate::gateway::session::Vouching;
 use crate::wire::centrifuge::Connect;
 use crate::wire::centrifuge::Encoding;
 use crate::wire::goim;
@@ -52,6 +56,7 @@ thread_local! {
 enum Checked {
     Login(Result<Identity, Refusal>),
     Refresh(Result<Identity, Refusal>),
+    Vouch(Box<Vouching>, Result<Grant, GrantRefusal>),
 }
 
 type Check = Pin<Box<dyn Future<Output = Checked> + Send>>;
@@ -78,7 +83,15 @@ pub(super) struct Connection {
     reader: Reader,
     start: Option<Box<Start>>,
     check: Option<Check>,
+    /// What is to be checked behind it.
+    asks: Asks,
 }
+
+/// Checks that wait for their turn; most sessions never have any.
+type Asks = Option<Box<VecDeque<Ask>>>;
+
+/// The most tokens of one client that wait to be checked.
+const ASKS_MAX: usize = 1024;
 
 impl Connection {
     /// The connection of a client that has arrived.
@@ -103,7 +116,13 @@ impl Connection {
             credentials: arriving.credentials.clone(),
             connect: arriving.connect.take(),
         };
-        Self { client: Client::new(shared, arriving), reader, start: Some(Box::new(start)), check: None }
+        Self {
+            client: Client::new(shared, arriving),
+            reader,
+            start: Some(Box::new(start)),
+            check: None,
+            asks: None,
+        }
     }
 
     /// Serves the client until the session ends.
@@ -275,29 +294,53 @@ impl Connection {
         outcome
     }
 
-    /// Begins to check credentials, if there is something to check.
-    fn ask(&mut self, ask: Option<Ask>) {
-        let (credentials, what): (_, fn(_) -> _) = match ask {
-            Some(Ask::Login(credentials)) => (credentials, Checked::Login),
-            Some(Ask::Refresh(credentials)) => (credentials, Checked::Refresh),
-            None => return,
+    /// Begins to check what is to be checked, one after the other.
+    fn ask(&mut self, asks: Vec<Ask>) {
+        if asks.is_empty() {
+            return;
+        }
+        let waiting = self.asks.get_or_insert_default();
+        waiting.extend(asks);
+        if waiting.len() > ASKS_MAX {
+            let why = format!("more than {ASKS_MAX} tokens at once");
+            self.client.link.close(CloseReason::BadRequest(why));
+        }
+        self.check_next();
+    }
+
+    fn check_next(&mut self) {
+        if self.check.is_some() {
+            return;
+        }
+        let Some(ask) = self.asks.as_mut().and_then(|asks| asks.pop_front()) else {
+            self.asks = None;
+            return;
         };
         let auth = Arc::clone(&self.client.shared.settings.load().auth);
-        let check = auth.check(credentials, self.client.auth, clock::wall().as_secs());
-        self.check = Some(Box::pin(async move { what(check.await) }));
+        let (route, unix) = (self.client.auth, clock::wall().as_secs());
+        self.check = Some(match ask {
+            Ask::Login(credentials) => {
+                Box::pin(async move { Checked::Login(auth.check(credentials, route, unix).await) })
+            }
+            Ask::Refresh(credentials) => {
+                Box::pin(async move { Checked::Refresh(auth.check(credentials, route, unix).await) })
+            }
+            Ask::Vouch(vouching, bearer) => Box::pin(async move {
+                let outcome = auth.check_subscription(vouching.token.clone(), bearer, unix).await;
+                Checked::Vouch(vouching, outcome)
+            }),
+        });
     }
 
     fn checked(&mut self, checked: Checked) {
         self.check = None;
-        let ask = match checked {
-            Checked::Login(outcome) => {
-                self.client.step(|session, world, effects| session.login(outcome, world, effects))
-            }
-            Checked::Refresh(outcome) => {
-                self.client.step(|session, world, effects| session.refreshed(outcome, world, effects))
-            }
-        };
-        self.ask(ask);
+        let asks = self.client.step(|session, world, effects| match checked {
+            Checked::Login(outcome) => session.login(outcome, world, effects),
+            Checked::Refresh(outcome) => session.refreshed(outcome, world, effects),
+            Checked::Vouch(vouching, outcome) => session.vouched(*vouching, outcome, world, effects),
+        });
+        self.ask(asks);
+        self.check_next();
     }
 }
 

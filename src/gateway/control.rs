@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::config::Namespace;
 use crate::config::Slow;
 use crate::gateway::CloseReason;
 use crate::gateway::Gateway;
@@ -236,6 +237,20 @@ impl Gateway {
             sent += self.send(some, message);
         }
         sent
+    }
+
+    /// Is this a name for a room?
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check_room(&self, room: &str) -> Result<(), String> {
+        self.shared.settings.load().rules.check_name(room).map_err(|denied| denied.to_string())
+    }
+
+    /// Puts other rules of rooms in force at once.
+    pub fn set_namespaces(&self, namespaces: &[Namespace]) {
+        self.shared.settings.rcu(|settings| settings.with_namespaces(namespaces));
     }
 
     async fn ask(&self, room: &str, question: Question) -> Result<Told, RoomError> {

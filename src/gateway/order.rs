@@ -38,6 +38,8 @@ pub(super) enum Order {
         /// In Unix seconds.
         at: Option<u64>,
     },
+    /// The login, or the stay in a room, may have expired.
+    Expired,
     /// Commands that came by another way than the connection.
     Input(Bytes),
 }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::gateway::link::Link;
+use crate::gateway::rhythm::Rhythm;
 use crate::gateway::step::Step;
 use crate::gateway::stream::Stream;
 use crate::wire::payload::Payload;
@@ -49,8 +50,10 @@ pub(super) struct Member {
     pub(super) link: Arc<Link>,
     /// True when it wants to hear who comes and goes.
     pub(super) join_leave: bool,
-    /// What a subscription token says about it, for others in the room.
+    /// What a token says about it, for others in the room.
     pub(super) info: Option<Arc<Payload>>,
+    /// True when it does not show among those who are there.
+    pub(super) hidden: bool,
 }
 
 /// What is in a room.
@@ -60,6 +63,8 @@ pub(super) struct Inside {
     pub(super) members: Members,
     /// What was said; none while nothing is kept.
     pub(super) stream: Option<Box<Stream>>,
+    /// When the last work on it ended, on the gateway's clock.
+    pub(super) ended: Duration,
     /// When somebody last came, went or spoke, on the gateway's clock.
     pub(super) touched: Duration,
     /// When there is something to forget, on the gateway's clock.
@@ -73,11 +78,23 @@ pub(super) struct Busy;
 /// What a worker does with a run of steps; false when the room need not be remembered.
 pub(super) type Work<'a> = &'a (dyn Fn(&Arc<str>, VecDeque<Step>, &mut Inside) -> bool + Sync);
 
+/// What is left to do for whoever added a step.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Nothing.
+    Done,
+    /// Go on with the room, elsewhere.
+    HandOver(Unfinished),
+    /// Call [`Rooms::come_for`] when so much time has passed.
+    ComeFor(Arc<str>, Duration),
+}
+
 /// A room whose worker has handed over: call [`Rooms::resume`] with it.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     room: Arc<str>,
     inside: Box<Inside>,
+    begun: Duration,
 }
 
 /// All rooms of this node.
@@ -94,6 +111,9 @@ struct Room {
     queue: VecDeque<Step>,
     /// None while somebody works on the queue: the worker has it.
     inside: Option<Box<Inside>>,
+    /// True while messages wait for others to come, and somebody will come for all of them.
+    awaits: bool,
+    rhythm: Rhythm,
     /// As of the last work.
     members: usize,
     bytes: usize,
@@ -113,25 +133,34 @@ impl Rooms {
     }
 
     /// Adds a step to a room, and works on its queue when nobody else does. A room that does not exist is made for the
-    /// step when `makes`; else there is nothing to do.
+    /// step when `makes`; else there is nothing to do. At `now` messages may wait for others to come.
     pub(super) fn submit(
         &self,
         room: &str,
         step: Step,
-        makes: bool,
+        (makes, now): (bool, Duration),
         work: Work<'_>,
-    ) -> Result<Option<Unfinished>, Busy> {
+    ) -> Result<Next, Busy> {
         let mut shard = self.shard(room);
         let (name, inside) = match shard.get_mut(room) {
             Some(entry) => {
                 if step.may_be_refused() && entry.queue.len() >= QUEUE_MAX {
                     return Err(Busy);
                 }
+                let waits = matches!(step, Step::Publish(_)).then(|| entry.rhythm.wait(now)).flatten();
                 entry.queue.push_back(step);
-                let Some(inside) = entry.inside.take() else { return Ok(None) };
+                if entry.inside.is_some()
+                    && let Some(wait) = waits
+                {
+                    if mem::replace(&mut entry.awaits, true) {
+                        return Ok(Next::Done);
+                    }
+                    return Ok(Next::ComeFor(room.into(), wait));
+                }
+                let Some(inside) = entry.inside.take() else { return Ok(Next::Done) };
                 (shard.get_key_value(room).map(|(name, _)| Arc::clone(name)), inside)
             }
-            None if !makes => return Ok(None),
+            None if !makes => return Ok(Next::Done),
             None => {
                 let rooms = usize::try_from(self.count.get()).unwrap_or(0);
                 if rooms >= self.rooms_max.load(Relaxed) {
@@ -145,33 +174,45 @@ impl Rooms {
         };
         drop(shard);
         let room = name.unwrap_or_else(|| room.into());
-        Ok(self.resume(Unfinished { room, inside }, work))
+        Ok(self.resume(Unfinished { room, inside, begun: now }, work))
+    }
+
+    /// Works on messages that have waited for others until `now`.
+    pub(super) fn come_for(&self, room: &Arc<str>, now: Duration, work: Work<'_>) -> Next {
+        let mut shard = self.shard(room);
+        let Some(entry) = shard.get_mut(room) else { return Next::Done };
+        entry.awaits = false;
+        let Some(inside) = entry.inside.take() else { return Next::Done };
+        drop(shard);
+        self.resume(Unfinished { room: Arc::clone(room), inside, begun: now }, work)
     }
 
     /// Goes on with a room's queue; gives it back when there is more to do than one caller should.
-    pub(super) fn resume(&self, unfinished: Unfinished, work: Work<'_>) -> Option<Unfinished> {
-        let Unfinished { room, mut inside } = unfinished;
+    pub(super) fn resume(&self, unfinished: Unfinished, work: Work<'_>) -> Next {
+        let Unfinished { room, mut inside, begun } = unfinished;
         let mut keep = true;
         for _ in 0..BATCHES_MAX {
             let mut shard = self.shard(&room);
-            let entry = shard.get_mut(&room)?;
+            let Some(entry) = shard.get_mut(&room) else { return Next::Done };
             let batch = mem::take(&mut entry.queue);
             if batch.is_empty() {
                 if keep {
                     entry.members = inside.members.len();
                     entry.bytes = inside.stream.as_ref().map_or(0, |stream| stream.bytes());
                     entry.until = inside.until;
+                    entry.rhythm.worked(begun, inside.ended);
                     entry.inside = Some(inside);
                 } else {
                     shard.remove(&room);
                     self.count.dec();
                 }
-                return None;
+                return Next::Done;
             }
             drop(shard);
             keep = work(&room, batch, &mut inside);
         }
-        Some(Unfinished { room, inside })
+        let begun = inside.ended;
+        Next::HandOver(Unfinished { room, inside, begun })
     }
 
     /// How many sessions are in a room, as of its last work.

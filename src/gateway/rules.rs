@@ -71,6 +71,11 @@ impl Rules {
         Self { namespaces: namespaces.to_vec(), name_max, rooms_max, insecure }
     }
 
+    /// The same rules with other namespaces.
+    pub(super) fn with_namespaces(&self, namespaces: &[Namespace]) -> Self {
+        Self { namespaces: namespaces.to_vec(), ..self.clone() }
+    }
+
     /// How many rooms a session may be in.
     pub(super) fn rooms_max(&self) -> usize {
         self.rooms_max
@@ -93,6 +98,12 @@ impl Rules {
         Err(Denied::Forbidden(format!(
             "the login does not name the room {room:?}, and its namespace is not open"
         )))
+    }
+
+    /// May the session enter `room` with a token of its own for it?
+    pub(super) fn may_join_with_token(&self, room: &str, standing: &Standing<'_>) -> Result<(), Denied> {
+        let granted = [room.to_owned()];
+        self.may_join(room, &Standing { granted: &granted, ..*standing })
     }
 
     /// May the session publish into `room`?

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::Carrier;
 use crate::config::Config;
 use crate::config::Dialect;
+use crate::config::Namespace;
 use crate::config::Route;
 use crate::gateway::Error;
 use crate::gateway::Means;
@@ -26,7 +27,7 @@ const PUSH_INTERVAL: Duration = Duration::from_secs(40);
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The settings in force. Sessions take their times and limits when they begin, rules and logins as they are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) rules: Rules,
     pub(super) rates: Rates,
@@ -69,6 +70,11 @@ impl Settings {
             patience: gateway.pong_timeout,
             login: gateway.login_timeout,
         })
+    }
+
+    /// The same settings with other rules of rooms.
+    pub(super) fn with_namespaces(&self, namespaces: &[Namespace]) -> Self {
+        Self { rules: self.rules.with_namespaces(namespaces), ..self.clone() }
     }
 
     /// The heartbeat of sessions on a route: a dead peer is noticed within 1.5 intervals.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::gateway::CloseReason;
@@ -15,14 +16,15 @@ use crate::gateway::emulation::Tokens;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Wheel;
 use crate::gateway::link::Sent;
+use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::pulse::Beat;
 use crate::gateway::receipt::Receipt;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Busy;
 use crate::gateway::rooms::Inside;
+use crate::gateway::rooms::Next;
 use crate::gateway::rooms::Rooms;
-use crate::gateway::rooms::Unfinished;
 use crate::gateway::settings::Settings;
 use crate::gateway::step::Asker;
 use crate::gateway::step::Publishing;
@@ -36,6 +38,12 @@ use crate::ids::RequestIds;
 use crate::ids::SessionIds;
 use crate::metrics::ByReason;
 use crate::tasks::OnExit;
+
+/// So many rooms on disk are looked at for old messages, once in so many turns of the sweep.
+const OLD_ROOMS: usize = 64;
+const OLD_TURNS: usize = 10;
+/// How soon a session is looked at again that had something to expire.
+const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -52,6 +60,8 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     pub(super) archive: Archive,
     pub(super) wheel: Wheel,
+    /// Places for what clients ask for in chats.
+    pub(super) calls: Arc<Semaphore>,
     pub(super) throttle: Throttle,
     pub(super) tokens: Tokens,
     pub(super) deliveries: Counter,
@@ -78,22 +88,32 @@ impl Shared {
     /// Adds a step to a room and carries out what is to be done there; `makes` the room when it does not exist.
     pub(super) fn submit(self: &Arc<Self>, room: &str, step: Step, makes: bool) -> Result<(), Busy> {
         let work = |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(self, room, inside).work(steps);
-        if let Some(unfinished) = self.rooms.submit(room, step, makes, &work)? {
-            self.hand_over(unfinished);
+        match self.rooms.submit(room, step, (makes, clock::uptime()), &work)? {
+            Next::Done => {}
+            next @ (Next::HandOver(_) | Next::ComeFor(..)) => self.go_on(next),
         }
         Ok(())
     }
 
-    /// Goes on with a busy room in a task of its own.
-    fn hand_over(self: &Arc<Self>, unfinished: Unfinished) {
+    /// Goes on with a room in a task of its own: with one that is busy, or with messages that wait for others.
+    fn go_on(self: &Arc<Self>, next: Next) {
         let shared = Arc::clone(self);
         self.means.tasks.spawn("room", OnExit::Ignore, async move {
             let work =
                 |room: &Arc<str>, steps, inside: &mut Inside| Worker::new(&shared, room, inside).work(steps);
-            let mut unfinished = Some(unfinished);
-            while let Some(more) = unfinished.take() {
-                unfinished = shared.rooms.resume(more, &work);
-                tokio::task::yield_now().await;
+            let mut next = next;
+            loop {
+                next = match next {
+                    Next::Done => return,
+                    Next::HandOver(unfinished) => {
+                        tokio::task::yield_now().await;
+                        shared.rooms.resume(unfinished, &work)
+                    }
+                    Next::ComeFor(room, wait) => {
+                        tokio::time::sleep(wait).await;
+                        shared.rooms.come_for(&room, clock::uptime(), &work)
+                    }
+                };
             }
         });
     }
@@ -123,6 +143,13 @@ impl Shared {
         let unix_ms = u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX);
         let id = self.message_ids.next(unix_ms);
         (id, Publishing { message, id, at: clock::uptime(), unix_ms, receipt, asker })
+    }
+
+    /// An id that is greater than `newest`.
+    pub(super) fn id_behind(&self, newest: MessageId) -> MessageId {
+        let unix_ms = u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX);
+        // A clock that went back far would give ids below those of before its last stop.
+        self.message_ids.next(unix_ms).max(MessageId::from_number(newest.number() + 1))
     }
 
     /// A function that counts the delay of messages.
@@ -159,12 +186,22 @@ impl Shared {
                 }
                 Beat::LoginTimeout => link.close(CloseReason::LoginTimeout),
                 Beat::Dead => link.close(CloseReason::HeartbeatTimeout),
-                Beat::Expired => link.close(CloseReason::Expired),
+                Beat::Expired => {
+                    // The session knows what has expired, and when something will next.
+                    link.order(Order::Expired);
+                    self.wheel.put(entry, now + EXPIRY_LOOK);
+                }
             }
         }
         for room in self.rooms.due(turn, now) {
             // A room that has too much to do looks by itself.
             self.submit(&room, Step::Trim, false).ok();
+        }
+        if turn.is_multiple_of(OLD_TURNS) {
+            // A room of which nothing is in memory lets go of old messages as well.
+            for room in self.archive.next_rooms(OLD_ROOMS) {
+                self.submit(&room, Step::Trim, true).ok();
+            }
         }
         if self.budget.excess() > 0 {
             self.make_room(turn);

@@ -13,7 +13,10 @@ use crate::gateway::link::Link;
 use crate::gateway::publication::Card;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::publication::Publication;
+use crate::gateway::recall::Recall;
+use crate::gateway::recall::RecallError;
 use crate::gateway::receipt::Receipt;
+use crate::gateway::session::Pass;
 use crate::gateway::stream::Position;
 use crate::gateway::stream::Query;
 use crate::ids::Epoch;
@@ -57,8 +60,8 @@ pub(super) struct Joining {
     pub(super) recovers: bool,
     /// True when it wants to hear who comes and goes.
     pub(super) join_leave: bool,
-    /// What a subscription token says about it.
-    pub(super) info: Option<Arc<Payload>>,
+    /// What a token says about it in this room.
+    pub(super) pass: Pass,
     /// What else it enters.
     pub(super) arrival: Arc<Arrival>,
 }
@@ -96,6 +99,8 @@ pub(super) enum Question {
     PresenceStats,
     /// Forget what was said.
     Clear,
+    /// Take a message back.
+    Recall(Recall),
 }
 
 /// Who is answered.
@@ -143,6 +148,8 @@ pub(super) enum Told {
     },
     /// It is done.
     Cleared,
+    /// The message is taken back.
+    Recalled,
 }
 
 /// A message was taken into a room.
@@ -191,6 +198,9 @@ pub enum RoomError {
     /// The offset belongs to another stream, or was never reached.
     #[error("the position is not one of this room's stream: start again without it")]
     UnknownPosition,
+    /// The message is not taken back.
+    #[error(transparent)]
+    Recall(#[from] RecallError),
     /// The store did not keep it.
     #[error("the message could not be kept: {0}")]
     Store(String),
@@ -210,6 +220,10 @@ pub(super) struct Entered {
     pub(super) recovered: Option<bool>,
     /// What the session missed.
     pub(super) missed: Vec<Arc<Publication>>,
+    /// What a token has for the client in this room.
+    pub(super) data: Option<Arc<Payload>>,
+    /// Seconds until the session must leave the room.
+    pub(super) ttl: Option<u32>,
 }
 
 /// A session that enters rooms: when the last one is entered, a frame goes out before any message.

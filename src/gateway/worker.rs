@@ -20,9 +20,11 @@ use crate::gateway::link::Link;
 use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Publication;
+use crate::gateway::recall::Recall;
 use crate::gateway::rooms::Inside;
 use crate::gateway::rooms::Member;
 use crate::gateway::rules::RoomRules;
+use crate::gateway::session::Pass;
 use crate::gateway::step::Asker;
 use crate::gateway::step::Entered;
 use crate::gateway::step::Greeting;
@@ -90,6 +92,7 @@ impl<'a> Worker<'a> {
         }
         self.deliver();
         let keep = self.look_ahead();
+        self.inside.ended = clock::uptime();
         if !keep {
             self.inside.stream = None;
         }
@@ -108,12 +111,13 @@ impl<'a> Worker<'a> {
             Step::Join(joining) => self.join(*joining),
             Step::Leave(link, notice) => self.leave(&link, notice),
             Step::Publish(publishing) => self.take_in(*publishing),
+            Step::Ask(Question::Recall(recall), asker) => self.recall(&recall, asker),
             Step::Ask(question, asker) => {
                 let told = self.answer(&question);
                 asker.tell(told);
             }
             Step::Dissolve(notice, why) => self.dissolve(notice, &why),
-            Step::Trim => {}
+            Step::Trim => self.expire(),
             Step::Shed => {
                 if let Some(stream) = &mut self.inside.stream {
                     stream.shed();
@@ -139,16 +143,17 @@ impl<'a> Worker<'a> {
     // === join and leave ===
 
     fn join(&mut self, joining: Joining) {
-        let Joining { link, since, recovers, join_leave, info, arrival } = joining;
-        let entered = self.entered(since, recovers);
+        let Joining { link, since, recovers, join_leave, pass, arrival } = joining;
+        let Pass { info, data, ttl, hidden } = pass;
+        let entered = Entered { data, ttl, ..self.entered(since, recovers) };
         let member =
-            Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info };
+            Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info, hidden };
         let is_new = self.inside.members.insert(link.key(), member).is_none();
         link.resumes(self.room);
         if let Some((welcome, entered)) = arrival.arrived(entered) {
             self.welcome(&link, &welcome, &entered);
         }
-        if is_new && self.rules.join_leave {
+        if is_new && !hidden && self.rules.join_leave {
             self.tell_members(&link, true);
         }
     }
@@ -157,7 +162,7 @@ impl<'a> Worker<'a> {
         let room = Arc::clone(self.room);
         if !self.rules.keeps() {
             let recovered = recovers.then_some(false);
-            return Entered { room, position: None, recovered, missed: Vec::new() };
+            return Entered { room, position: None, recovered, missed: Vec::new(), data: None, ttl: None };
         }
         let position = self.stream().position();
         let missed = since.filter(|_| recovers).and_then(|since| self.missed(since));
@@ -165,7 +170,7 @@ impl<'a> Worker<'a> {
         let unix_ms = self.unix_ms;
         let mut missed = missed.unwrap_or_default();
         missed.retain(|publication| !publication.is_expired(unix_ms));
-        Entered { room, position: Some(position), recovered, missed }
+        Entered { room, position: Some(position), recovered, missed, data: None, ttl: None }
     }
 
     /// Everything since, or nothing.
@@ -207,7 +212,8 @@ impl<'a> Worker<'a> {
         if let Some(notice) = notice {
             self.shared.count(link.send(&[notice], self.now, &mut self.shared.observer()));
         }
-        if self.inside.members.remove(&link.key()).is_some() && self.rules.join_leave {
+        let member = self.inside.members.remove(&link.key());
+        if member.is_some_and(|member| !member.hidden) && self.rules.join_leave {
             self.tell_members(link, false);
         }
     }
@@ -263,18 +269,12 @@ impl<'a> Worker<'a> {
             self.answers.push((asker, Published { id, position, duplicate: true }));
             return;
         }
-        let ttl_ms = message.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        let publication = Publication {
-            offset: 0,
-            id,
-            idempotency_key: message.idempotency_key.map(Into::into),
-            payload: message.payload,
-            publisher: message.publisher,
-            operation: message.operation,
-            tags: message.tags,
-            unix_ms,
-            expires_ms: ttl_ms.map(|ttl| unix_ms.saturating_add(ttl)),
-        };
+        // An id that was overtaken on its way here is replaced: in a room ids are in the order of the stream.
+        let newest = if keeps { self.stream().newest() } else { None };
+        let id = newest.filter(|newest| *newest >= id).map_or(id, |newest| self.shared.id_behind(newest));
+        let key = message.conflation_key.clone();
+        let expires = message.ttl.map(|ttl| at.saturating_add(ttl));
+        let publication = Publication::of(message, id, (self.room, unix_ms));
         let needs_stream = keeps || publication.idempotency_key.is_some();
         let publication =
             if needs_stream { self.stream().append(publication, keeps) } else { Arc::new(publication) };
@@ -285,8 +285,8 @@ impl<'a> Worker<'a> {
             at,
             messages: 1,
             slow: self.rules.slow,
-            key: message.conflation_key,
-            expires: message.ttl.map(|ttl| at.saturating_add(ttl)),
+            key,
+            expires,
             receipt,
         };
         self.run.push(Said { publication, origin });
@@ -363,6 +363,23 @@ impl<'a> Worker<'a> {
 
     // === questions ===
 
+    fn recall(&mut self, recall: &Recall, asker: Asker) {
+        let place = (self.archive(), &**self.room);
+        let recalled = if self.rules.keeps() {
+            crate::gateway::recall::recall(recall, self.stream(), place)
+        } else {
+            Err(RoomError::NoHistory)
+        };
+        match recalled {
+            Ok(None) => asker.tell(Ok(Told::Recalled)),
+            Err(error) => asker.tell(Err(error)),
+            Ok(Some(ticket)) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
+                let kept = ticket.await.map_err(|error| RoomError::Store(error.to_string()));
+                asker.tell(kept.map(|()| Told::Recalled));
+            }),
+        }
+    }
+
     fn answer(&mut self, question: &Question) -> Result<Told, RoomError> {
         match question {
             Question::History { query, epoch } => self.history(*query, *epoch).map(Told::History),
@@ -370,11 +387,13 @@ impl<'a> Worker<'a> {
             Question::PresenceStats if !self.rules.presence => Err(RoomError::NoPresence),
             Question::Presence => Ok(Told::Presence(self.present())),
             Question::PresenceStats => {
-                let cards = self.inside.members.values().filter_map(|member| member.link.card());
-                let users: HashSet<&str> = cards.map(|card| &*card.user).collect();
-                Ok(Told::PresenceStats { clients: self.inside.members.len(), users: users.len() })
+                let shown = self.inside.members.values().filter(|member| !member.hidden);
+                let cards: Vec<_> = shown.filter_map(|member| member.link.card()).collect();
+                let users: HashSet<&str> = cards.iter().map(|card| &*card.user).collect();
+                Ok(Told::PresenceStats { clients: cards.len(), users: users.len() })
             }
             Question::Clear if !self.rules.keeps() => Err(RoomError::NoHistory),
+            Question::Recall(_) => Ok(Told::Recalled),
             Question::Clear => {
                 self.clear();
                 Ok(Told::Cleared)
@@ -384,6 +403,9 @@ impl<'a> Worker<'a> {
 
     fn present(&self) -> Vec<Present> {
         let present = |member: &Member| {
+            if member.hidden {
+                return None;
+            }
             let card = Arc::clone(member.link.card()?);
             Some(Present { card, info: member.info.clone() })
         };
@@ -410,6 +432,14 @@ impl<'a> Worker<'a> {
     }
 
     // === what comes later ===
+
+    /// Lets go of what is too old on disk.
+    fn expire(&self) {
+        let oldest = self.unix_ms.saturating_sub(self.rules.keeping.ttl_ms());
+        if let Some(archive) = self.archive() {
+            archive.expire(self.room, oldest, self.inside.stream.is_some());
+        }
+    }
 
     /// Forgets what is too old, and says when to look again; false when the room need not be remembered.
     fn look_ahead(&mut self) -> bool {

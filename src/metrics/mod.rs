@@ -55,6 +55,15 @@ pub struct ByKind {
     pub kind: &'static str,
 }
 
+/// Labels of a call of a server API.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByCall {
+    /// What was called.
+    pub endpoint: &'static str,
+    /// How it ended.
+    pub outcome: &'static str,
+}
+
 /// A label that holds an HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByStatus {
@@ -73,6 +82,8 @@ pub struct Metrics {
     pub connections_refused: Family<ByReason, Counter>,
     /// HTTP answers, by status.
     pub http_answers: Family<ByStatus, Counter>,
+    /// Calls of the server APIs, by endpoint and outcome.
+    pub api_calls: Family<ByCall, Counter>,
     /// Sessions logged in, by dialect.
     pub sessions: Family<ByDialect, Gauge>,
     /// Rooms with at least one session.
@@ -109,6 +120,8 @@ pub struct Metrics {
     pub ingest_lines: Family<ByKind, Counter>,
     /// Lines that came in and could not be taken whole, by reason.
     pub ingest_faults: Family<ByReason, Counter>,
+    /// What chats let go of because of their limits, by kind.
+    pub chat_removed: Family<ByKind, Counter>,
     registry: Mutex<Registry>,
 }
 
@@ -125,6 +138,7 @@ impl Metrics {
             connections_open: add(r, "pillion_listen_connections_open", "Connections open"),
             connections_refused: add(r, "pillion_listen_refused", "Connections refused, by reason"),
             http_answers: add(r, "pillion_http_answers", "HTTP answers, by status"),
+            api_calls: add(r, "pillion_api_calls", "Calls of the server APIs, by endpoint and outcome"),
             sessions: add(r, "pillion_gateway_sessions", "Sessions logged in, by dialect"),
             rooms: add(r, "pillion_gateway_rooms", "Rooms with at least one session"),
             logins: add(r, "pillion_gateway_logins", "Logins that succeeded, by dialect"),
@@ -147,6 +161,7 @@ impl Metrics {
             sampled_out: add(r, "pillion_log_sampled_out", "Records left out by sampling"),
             ingest_lines: add(r, "pillion_ingest_lines", "Lines taken in, by kind"),
             ingest_faults: add(r, "pillion_ingest_faults", "Lines not taken whole, by reason"),
+            chat_removed: add(r, "pillion_chat_removed", "What chats let go of because of their limits"),
             registry: Mutex::new(registry),
         }
     }

@@ -29,6 +29,7 @@ use super::batch::Batch;
 use super::check::CACHE;
 use super::check::whole;
 use super::marker;
+use super::open::JOURNAL;
 use super::open::journal;
 use super::open::replay;
 use super::overlay::Overlay;
@@ -68,7 +69,7 @@ pub struct Rebuilt {
 /// Nothing was changed then, and the same may be tried again.
 pub fn rebuild(directory: &Path, options: Options) -> Result<Option<Rebuilt>, Error> {
     let failed = |error| Error::directory(directory, error);
-    if !directory.is_dir() {
+    if !directory.join(FILE).exists() && !directory.join(JOURNAL).is_dir() {
         return Ok(None);
     }
     // Its lock keeps others out.

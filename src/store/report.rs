@@ -41,7 +41,7 @@ pub struct Stats {
     pub entries: u64,
     /// Bytes of keys and values, and 16 for each entry: what the limit bounds.
     pub stored_bytes: u64,
-    /// Bytes of the file.
+    /// Bytes of the file at the last checkpoint.
     pub file_bytes: u64,
     /// Batches that were made since the open.
     pub batches: u64,

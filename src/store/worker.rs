@@ -68,6 +68,11 @@ impl Drop for End {
     }
 }
 
+/// Bytes of the file; it is for reports only.
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map(|file| file.len()).unwrap_or_default()
+}
+
 impl Worker {
     pub(super) fn new(
         directory: &Path,
@@ -78,13 +83,13 @@ impl Worker {
     ) -> Self {
         Self {
             directory: directory.to_owned(),
+            counts: Stats { file_bytes: length(base.path()), ..Stats::default() },
             journal,
             options,
             volume,
             base,
             queue,
             stats,
-            counts: Stats::default(),
             pending: Pending::default(),
             wanted: 0,
             patience: Duration::ZERO,
@@ -119,11 +124,9 @@ impl Worker {
 
     /// Brings [`super::Store::stats`] up to date: before an answer, so that it shows what was answered.
     pub(super) fn publish(&self) {
-        let file = fs::metadata(self.base.path()).map(|file| file.len());
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = Stats {
             entries: self.volume.entries,
             stored_bytes: self.volume.bytes,
-            file_bytes: file.unwrap_or_default(),
             journal: self.journal.stats(),
             ..self.counts.clone()
         };
@@ -240,6 +243,7 @@ impl Worker {
             return;
         }
         let time = begin.elapsed();
+        self.counts.file_bytes = length(self.base.path());
         self.counts.checkpoints += 1;
         self.counts.checkpoint_time += time;
         self.counts.checkpoint_time_max = self.counts.checkpoint_time_max.max(time);

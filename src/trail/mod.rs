@@ -8,6 +8,7 @@
 //! The names of actions and fields come from the original push gateway's documentation; the original spelled some
 //! of them in two ways, which `log.legacy_fields` writes too.
 
+mod api;
 mod batch;
 mod weight;
 

@@ -97,6 +97,7 @@ pub(super) fn narrate(line: &Line) -> String {
             format!("published message{id} into room {room}: {said}")
         }
         "msg_send" if line.err.is_some() => format!("not sent: {said}"),
+        "msg_send" if line.delay.is_none() => format!("sent by a backend: {said}"),
         "msg_send" => format!("a message came {} after it was published", seconds(line.delay)),
         "memory_msg" => format!("the queue in memory was full: {said}"),
         "web_err" => format!("broke the rules{code}: {said}"),

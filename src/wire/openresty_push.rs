@@ -53,6 +53,7 @@ pub fn read(text: &str) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn short_texts_are_echoed_and_long_ones_ignored() {
@@ -72,5 +73,19 @@ mod tests {
     fn content_that_is_no_base64_or_no_text_is_ignored() {
         assert_eq!(read(r#"{"cid":"r1","d":"***"}"#), Request::Ignore);
         assert_eq!(read(r#"{"cid":"r1","d":"//79"}"#), Request::Ignore);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_only_short_ones_are_echoed(text: String, room: String, content: Vec<u8>) {
+            prop_assert_eq!(read(&text) == Request::Echo, text.len() < ECHO_BELOW);
+            let message = serde_json::json!({ "cid": room, "d": STANDARD.encode(&content) }).to_string();
+            match (read(&message), str::from_utf8(&content)) {
+                (Request::Publish { room: read, payload }, Ok(text)) => {
+                    prop_assert_eq!((read, payload.text().into_owned()), (room, text.to_owned()));
+                }
+                (request, text) => prop_assert!(request == Request::Ignore && text.is_err()),
+            }
+        }
     }
 }

@@ -100,12 +100,15 @@ async fn login(daemon: &Daemon, token: &str) -> String {
     client.send(&format!(r#"{{"id":1,"connect":{{"token":"{token}"}}}}"#)).await;
     let said = client.next().await;
     match serde_json::from_str::<Value>(&said) {
-        Ok(reply) => reply["connect"]["subs"].to_string(),
+        Ok(reply) => reply["connect"]["subs"]
+            .as_object()
+            .map(|rooms| rooms.keys().cloned().collect::<Vec<_>>().join(" "))
+            .unwrap_or_default(),
         Err(_) => said,
     }
 }
 
-const IN: &str = r#"{"r1":{}}"#;
+const IN: &str = "r1";
 const AWAY: &str = "close 3004 login service unavailable";
 
 /// The value of a metric; 0 when it is not there.

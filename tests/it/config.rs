@@ -75,7 +75,7 @@ fn every_mistake_gets_its_message() {
         let expected = name.replace(".toml", ".txt");
         assert_eq!(lines(&said), texts.get(&expected).map_or("", String::as_str), "{name} and {expected}");
     }
-    assert_eq!(files.len(), 68);
+    assert_eq!(files.len(), 69);
     assert_eq!(texts.len(), 2 * files.len(), "each has its messages beside it");
 }
 
@@ -106,7 +106,7 @@ fn the_defaults_have_no_mistake_and_no_notice() {
     assert_eq!(config.logger.periodic_flush, Some(Duration::from_secs(1)));
     assert_eq!(config.logger.replay_tail, 8 << 20);
     assert_eq!(config.logger.tls, None);
-    assert_eq!(config.gateway.routes.len(), 2);
+    assert_eq!(config.gateway.routes.len(), 5);
     assert_eq!(config.auth.mode, AuthMode::None);
 }
 

@@ -23,10 +23,10 @@ const ROOM: &str = "live://8000202405211";
 
 /// A packet that was received.
 #[derive(Debug, PartialEq, Eq)]
-struct Received {
-    operation: i32,
-    sequence: i32,
-    body: Vec<u8>,
+pub(crate) struct Received {
+    pub(crate) operation: i32,
+    pub(crate) sequence: i32,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Received {
@@ -45,7 +45,7 @@ async fn send(client: &mut Client, operation: i32, sequence: i32, body: &[u8]) {
 }
 
 /// The next packet on a websocket; a batch must hold exactly one.
-async fn next(client: &mut Client) -> Received {
+pub(crate) async fn next(client: &mut Client) -> Received {
     loop {
         match within("a packet", client.socket.next()).await {
             Some(Ok(Message::Binary(bytes))) => {
@@ -63,7 +63,7 @@ async fn next(client: &mut Client) -> Received {
     }
 }
 
-async fn goim_client(daemon: &Daemon, body: &Value) -> Client {
+pub(crate) async fn goim_client(daemon: &Daemon, body: &Value) -> Client {
     let mut client = daemon.websocket("/sub?a=query").await;
     send(&mut client, goim::operation::AUTH, 1, body.to_string().as_bytes()).await;
     let reply = next(&mut client).await;

@@ -13,6 +13,7 @@ use pillion::config::File;
 use pillion::config::Sources;
 use pillion::gateway::CloseReason;
 use pillion::metrics::ByAction;
+use pillion::metrics::ByCall;
 use pillion::metrics::ByDialect;
 use pillion::metrics::ByKind;
 use pillion::metrics::ByReason;
@@ -21,6 +22,7 @@ use pillion::metrics::KernelDrops;
 use pillion::metrics::Metrics;
 use pillion::metrics::Shipping;
 use pillion::metrics::Spooling;
+use pillion::metrics::Storing;
 use pillion::metrics::times;
 use pillion::trail::Action;
 use pillion::why::Case;
@@ -47,6 +49,7 @@ fn every_metric_that_the_documents_name_exists() {
         times(),
         || Shipping { spool: Some(Spooling::default()), ..Shipping::default() },
     );
+    metrics.watch_store(Storing::default);
     metrics.watch_ingest(|| vec![KernelDrops { address: "udp:127.0.0.1:1".to_owned(), dropped: 0 }]);
     // A family without members is not rendered.
     for family in [
@@ -65,6 +68,7 @@ fn every_metric_that_the_documents_name_exists() {
     metrics.sessions.get_or_create(&ByDialect { dialect: "d" }).inc();
     metrics.actions.get_or_create(&ByAction { action: "a" }).inc();
     metrics.ingest_lines.get_or_create(&ByKind { kind: "k" }).inc();
+    metrics.api_calls.get_or_create(&ByCall { endpoint: "e", outcome: "o" }).inc();
     metrics.http_answers.get_or_create(&ByStatus { status: 200 }).inc();
     let rendered = metrics.render();
     let exist = words(&rendered, "pillion_");
@@ -197,7 +201,7 @@ fn every_command_and_option_of_the_readme_exists() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
     for path in readme.match_indices("](").filter_map(|(at, _)| readme[at + 2..].split(')').next()) {
         if !path.starts_with("http") {
             assert!(shipped::root().join(path).exists(), "the README links to {path}");

@@ -1,7 +1,10 @@
 //! The nginx files held against the program: routes, timeouts, addresses, log fields.
 
+use std::time::Duration;
+
 use pillion::config::BUILT_IN_PATHS;
 use pillion::config::Config;
+use pillion::config::Dialect;
 
 use crate::shipped;
 
@@ -124,7 +127,7 @@ fn every_file_parses_and_every_include_exists() {
         .filter_map(|(path, _)| path.strip_prefix("nginx/").map(str::to_owned))
         .filter(|name| name.ends_with(".conf"))
         .collect();
-    assert_eq!(files.len(), 8, "{files:?}");
+    assert_eq!(files.len(), 9, "{files:?}");
     let mut included = Vec::new();
     for file in &files {
         let mut open = parse(file);
@@ -146,7 +149,9 @@ fn every_file_parses_and_every_include_exists() {
 #[test]
 fn every_location_is_a_route_and_every_route_has_a_location() {
     for (modifier, path, _) in locations() {
-        let known = routes().iter().any(|route| matches(&modifier, &path, route));
+        let below =
+            |route: &str| route.len() > 1 && route.ends_with('/') && format!("{path}/").starts_with(route);
+        let known = routes().iter().any(|route| matches(&modifier, &path, route) || below(route));
         assert!(known, "location {modifier} {path} leads to no route of the program");
     }
     for route in &websocket_routes() {
@@ -163,21 +168,44 @@ fn every_location_is_a_route_and_every_route_has_a_location() {
 }
 
 #[test]
+fn what_backends_call_is_closed_to_the_world_and_what_clients_ask_is_not() {
+    let closed = |route: &str| {
+        let (_, _, directives) = locations()
+            .into_iter()
+            .filter(|(modifier, path, _)| matches(modifier, path, route))
+            .max_by_key(|(modifier, path, _)| (modifier == "=", path.len()))
+            .unwrap();
+        directives.iter().any(|directive| directive.words == ["deny", "all"])
+    };
+    for route in ["/api", "/api/publish", "/goim/push/all", "/goim/online/top", "/goim/nodes/instances"] {
+        assert!(closed(route), "{route} is open");
+    }
+    for route in ["/", "/ws", "/connection/websocket", "/goim/nodes/weighted", "/apical"] {
+        assert!(!closed(route), "{route} is closed");
+    }
+}
+
+#[test]
 fn nginx_waits_longer_than_the_heartbeat() {
-    let silence = shipped::duration(&shipped::default_of("gateway.ping_interval"))
+    let pinged = shipped::duration(&shipped::default_of("gateway.ping_interval"))
         + shipped::duration(&shipped::default_of("gateway.pong_timeout"));
     let mut seen = 0;
     for (_, path, directives) in locations() {
-        if !websocket_routes().iter().any(|route| path != "/" && route.starts_with(&path)) {
+        let routes = Config::default().gateway.routes;
+        let Some(route) = routes.iter().find(|route| path != "/" && route.path.starts_with(&path)) else {
             continue;
-        }
+        };
         seen += 1;
+        // Clients of packets send the heartbeats, and are given up after this silence.
+        let silence = match route.dialect {
+            Dialect::Centrifuge | Dialect::OpenrestyPush => 2 * pinged,
+            Dialect::Goim => Duration::from_secs(480),
+            Dialect::Orim => Duration::from_secs(60),
+            Dialect::GolangIm => Duration::from_secs(120),
+        };
         for timeout in ["proxy_read_timeout", "proxy_send_timeout"] {
             let value = shipped::duration(argument(&directives, timeout));
-            assert!(
-                value >= 2 * silence,
-                "{timeout} of {path} is {value:?}, a healthy silence is {silence:?}"
-            );
+            assert!(value >= silence, "{timeout} of {path} is {value:?}, a healthy silence is {silence:?}");
         }
     }
     assert_eq!(seen, websocket_routes().len());

@@ -11,6 +11,7 @@ use crate::daemon::Daemon;
 use crate::daemon::is;
 use crate::daemon::within;
 use crate::nginx::Nginx;
+use crate::server_api::KEYS;
 use crate::shipped;
 use crate::trial;
 
@@ -36,8 +37,8 @@ async fn site(more: &[&str]) -> Site {
 async fn script(name: &str, arguments: &[&str]) -> String {
     let folder = shipped::root().join("tests/sdk");
     assert!(
-        folder.join("node_modules/centrifuge").is_dir(),
-        "the published SDK is not installed, and these tests run it: npm --prefix tests/sdk ci"
+        ["centrifuge", "cent.js"].iter().all(|package| folder.join("node_modules").join(package).is_dir()),
+        "the published SDKs are not installed, and these tests run it: npm --prefix tests/sdk ci"
     );
     let output = Command::new("node")
         .arg(folder.join(name))
@@ -59,6 +60,23 @@ async fn the_published_sdk_talks_through_nginx_with_both_dialects() {
     let ca = site.daemon.path("nginx").join("cert.pem");
     let said = script("talk.mjs", &[&format!("wss://localhost:{}", site.nginx.https), path(&ca)]).await;
     assert_eq!(said, "talked\n");
+}
+
+#[tokio::test]
+async fn a_published_library_for_backends_works_through_nginx() {
+    let site = site(&[KEYS]).await;
+    let said =
+        script("backend.mjs", &[&format!("http://localhost:{}", site.nginx.http), "the-key-for-everything"])
+            .await;
+    assert_eq!(said, "driven\n");
+    let by_key =
+        |record: &Value| record["desc"].as_str().is_some_and(|desc| desc.ends_with("from the key all"));
+    let told = site
+        .daemon
+        .log
+        .record("the message", |record| record["action"] == "room_msg" && by_key(record))
+        .await;
+    assert_eq!((told["room_id"].as_str(), told["client"].as_str()), (Some("lobby"), Some("127.0.0.1")));
 }
 
 #[tokio::test]

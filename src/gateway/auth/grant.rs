@@ -4,7 +4,6 @@ use serde_json::value::RawValue;
 
 /// What a token says about one room.
 #[derive(Clone, Debug, Default)]
-#[allow(dead_code, reason = "for the sessions that take tokens for single rooms")]
 pub(in crate::gateway) struct Grant {
     /// What others learn about the user in this room.
     pub info: Option<Box<RawValue>>,

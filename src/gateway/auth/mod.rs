@@ -87,7 +87,6 @@ impl Auth {
         }
     }
 
-    #[allow(dead_code, reason = "for the sessions that take tokens for single rooms")]
     /// Says what a token for one room grants, at a join and when it is renewed; `unix` is the time.
     pub(super) async fn check_subscription(
         self: Arc<Self>,
@@ -107,7 +106,6 @@ impl Auth {
         }
     }
 
-    #[allow(dead_code, reason = "for the dialects whose originals do so")]
     /// Takes a client's word for who it is, as the originals of some dialects do: in trials only.
     pub(super) fn check_claimed(&self, user: &str, rooms: Vec<String>) -> Result<Identity, Refusal> {
         if self.config.insecure {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
+use crate::gateway::ChatError;
 use crate::gateway::form::speech::Speech;
 use crate::gateway::publication::Card;
 use crate::gateway::publication::Publication;
@@ -114,14 +116,26 @@ pub(super) fn reply(speech: Speech, command: u32, told: Result<Told, RoomError>)
             speech.reply(command, &Reply::History(&result))
         }
         // Clients have no command that clears a room.
-        Ok(Told::Cleared) => return Bytes::new(),
+        Ok(Told::Cleared | Told::Recalled) => return Bytes::new(),
         Err(error) => {
             let kind = match error {
                 RoomError::Busy => Error::TooManyRequests,
-                RoomError::NoHistory | RoomError::NoPresence => Error::NotAvailable,
+                RoomError::NoHistory | RoomError::NoPresence | RoomError::Recall(_) => Error::NotAvailable,
                 RoomError::UnknownPosition => Error::UnrecoverablePosition,
                 RoomError::Store(_) | RoomError::Stopping => Error::Internal,
             };
+            speech.reply(command, &Reply::Error(kind.because(&error.to_string())))
+        }
+    }
+}
+
+/// The answer to what was asked in a chat.
+pub(in crate::gateway) fn called(speech: Speech, command: u32, answer: Result<Value, ChatError>) -> Bytes {
+    match answer {
+        Ok(answer) => speech.reply(command, &Reply::Rpc(Some(&Payload::from_text(&answer.to_string())))),
+        Err(ChatError::Room(error)) => reply(speech, command, Err(error)),
+        Err(ChatError::Chat(error)) => {
+            let kind = if error.retryable() { Error::TooManyRequests } else { Error::Internal };
             speech.reply(command, &Reply::Error(kind.because(&error.to_string())))
         }
     }
@@ -141,6 +155,8 @@ fn subscription<'a>(entered: &'a Entered, epoch: &'a str) -> SubscribeResult<'a>
         publications: entered.missed.iter().map(|one| said(one)).collect(),
         recovered: entered.recovered == Some(true),
         was_recovering: entered.recovered.is_some(),
+        data: entered.data.as_deref(),
+        ttl: entered.ttl,
         ..SubscribeResult::default()
     }
 }

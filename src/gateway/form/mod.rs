@@ -8,6 +8,7 @@ mod group;
 mod packets;
 mod speech;
 
+pub(super) use centrifuge::called;
 pub(super) use group::Group;
 pub(super) use group::Said;
 pub(super) use group::grouped;
@@ -126,7 +127,8 @@ impl Form {
             };
             Frame { bytes, origin: Some(Arc::clone(&group.origin)) }
         };
-        groups.iter().map(frame).collect()
+        // Of signals alone a chat dialect hears nothing.
+        groups.iter().map(frame).filter(|frame| !frame.bytes.is_empty()).collect()
     }
 
     /// A message to a user or session.

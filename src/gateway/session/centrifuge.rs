@@ -8,9 +8,12 @@ use crate::gateway::session::Effect;
 use crate::gateway::session::Entrance;
 use crate::gateway::session::Identity;
 use crate::gateway::session::LoggingIn;
+use crate::gateway::session::Pass;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
+use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
+use crate::gateway::session::chat;
 use crate::gateway::session::ttl;
 use crate::gateway::step::Connected;
 use crate::gateway::step::Greeting;
@@ -90,6 +93,16 @@ pub(super) fn token_expired(encoding: Speech, command: u32) -> Effect {
     send(encoding, command, &Reply::Error(Error::TokenExpired.into()))
 }
 
+/// The answer to a token for a room that does not let its bearer in.
+pub(super) fn not_vouched(encoding: Speech, command: u32, error: Error, detail: &str) -> Effect {
+    send(encoding, command, &Reply::Error(error.because(detail)))
+}
+
+/// The answer to a renewed token for a room.
+pub(super) fn stays(encoding: Speech, command: u32, ttl: Option<u32>) -> Effect {
+    send(encoding, command, &Reply::SubRefresh { ttl })
+}
+
 /// The answer to a renewed token.
 pub(super) fn refreshed(encoding: Speech, command: u32, id: &SessionId, ttl: Option<u32>) -> Effect {
     let version = env!("CARGO_PKG_VERSION");
@@ -131,11 +144,14 @@ impl Ready<'_, '_> {
             }
             Method::Ping => self.reply(id, &Reply::Ping),
             Method::Pong => {}
-            Method::Rpc { method, .. } => {
-                self.fail(id, Error::MethodNotFound, &format!("no rpc method is called {method:?}"));
+            Method::Rpc { method, data } => {
+                match chat::call(self.session, &method, data.as_ref(), self.world) {
+                    Ok(call) => self.effects.push(Effect::Call { call, command: id }),
+                    Err((error, why)) => self.fail(id, error, &why),
+                }
             }
             Method::Send { .. } => self.fail(id, Error::NotAvailable, "publish into a room, or call rpc"),
-            Method::SubRefresh { .. } => self.fail(id, Error::NotAvailable, "subscriptions do not expire"),
+            Method::SubRefresh { channel, token, .. } => self.renew(id, channel, token),
             Method::Unknown => self.fail(id, Error::MethodNotFound, ""),
         }
     }
@@ -146,21 +162,38 @@ impl Ready<'_, '_> {
             self.fail(id, Error::NotAvailable, beyond);
             return;
         }
-        if let Err(denied) = self.world.rules.may_join(&room, &self.session.standing()) {
+        let standing = self.session.standing();
+        let allowed = if subscribe.token.is_empty() {
+            self.world.rules.may_join(&room, &standing)
+        } else {
+            self.world.rules.may_join_with_token(&room, &standing)
+        };
+        if let Err(denied) = allowed {
             self.refuse(id, &denied);
             return;
-        }
-        // A room that the login joined may be subscribed to as well: its messages then reach that subscription.
-        if !self.session.rooms.contains(&room) {
-            self.session.rooms.push(room.clone());
         }
         let entrance = Entrance {
             room,
             since: position(&subscribe.epoch, subscribe.offset),
             recovers: subscribe.recover,
             join_leave: subscribe.join_leave,
+            pass: Pass::default(),
         };
-        self.effects.push(Effect::Join { entrance, welcome: Welcome::Subscribed(id) });
+        if subscribe.token.is_empty() {
+            self.session.join(entrance, Welcome::Subscribed(id), self.effects);
+        } else {
+            let vouching = Vouching { command: id, token: subscribe.token, entrance, renews: false };
+            self.effects.push(Effect::Vouch(Box::new(vouching)));
+        }
+    }
+
+    fn renew(&mut self, id: u32, room: String, token: String) {
+        if !self.session.rooms.contains(&room) {
+            self.fail(id, Error::BadRequest, &format!("not in the room {room:?}"));
+            return;
+        }
+        let vouching = Vouching { command: id, token, entrance: Entrance::of(room), renews: true };
+        self.effects.push(Effect::Vouch(Box::new(vouching)));
     }
 
     fn unsubscribe(&mut self, id: u32, room: String) {

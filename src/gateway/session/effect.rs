@@ -1,8 +1,11 @@
 //! What a session decides, for the connection to carry out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::gateway::CloseReason;
+use crate::gateway::chat::Call;
 use crate::gateway::form::Form;
 use crate::gateway::form::answer;
 use crate::gateway::frame::Frame;
@@ -61,6 +64,8 @@ pub(in crate::gateway) enum Effect {
         /// The command.
         command: u32,
     },
+    /// A token for one room is to be checked, then call [`super::Session::vouched`].
+    Vouch(Box<Vouching>),
     /// A renewed token is to be checked, then call [`super::Session::refreshed`].
     Refresh(Credentials),
     /// The time when the login expires has changed.
@@ -82,6 +87,13 @@ pub(in crate::gateway) enum Effect {
         message: u64,
         /// The reply.
         reply: Bytes,
+    },
+    /// Do something in a chat, and answer the command.
+    Call {
+        /// What.
+        call: Call,
+        /// The command.
+        command: u32,
     },
     /// The rules say no: for the log, the client has its answer.
     Refused(String),
@@ -107,6 +119,19 @@ impl Heartbeat {
     }
 }
 
+/// A token for one room, and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::gateway) struct Vouching {
+    /// The command to answer.
+    pub(in crate::gateway) command: u32,
+    /// The token.
+    pub(in crate::gateway) token: String,
+    /// The room, and what is known of it.
+    pub(in crate::gateway) entrance: Entrance,
+    /// True when the session is in the room and the token renews its stay.
+    pub(in crate::gateway) renews: bool,
+}
+
 /// A room on the way into it, and what the client knows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::gateway) struct Entrance {
@@ -118,6 +143,21 @@ pub(in crate::gateway) struct Entrance {
     pub(in crate::gateway) recovers: bool,
     /// True when it wants to hear who comes and goes.
     pub(in crate::gateway) join_leave: bool,
+    /// What a token says about the session in this room.
+    pub(in crate::gateway) pass: Pass,
+}
+
+/// What a token says about a session in one room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::gateway) struct Pass {
+    /// For others in the room.
+    pub(in crate::gateway) info: Option<Arc<Payload>>,
+    /// For the client, with the news that it is in the room.
+    pub(in crate::gateway) data: Option<Arc<Payload>>,
+    /// Seconds until it must leave, unless the token is renewed.
+    pub(in crate::gateway) ttl: Option<u32>,
+    /// True when it does not show among those who are there.
+    pub(in crate::gateway) hidden: bool,
 }
 
 impl Entrance {

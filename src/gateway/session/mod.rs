@@ -6,21 +6,27 @@
 //! it comes in as an [`Order`].
 
 mod centrifuge;
+mod chat;
 mod effect;
 mod goim;
 mod golang_im;
 mod openresty_push;
 mod orim;
 mod packets;
+mod passes;
 
 pub(super) use effect::Effect;
 pub(super) use effect::Entrance;
 pub(super) use effect::Heartbeat;
+pub(super) use effect::Pass;
+pub(super) use effect::Vouching;
+pub(super) use passes::GRACE_SECONDS;
 
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
+use crate::chat::Profile;
 use crate::config::Dialect;
 use crate::gateway::CloseReason;
 use crate::gateway::auth::Grant;
@@ -71,7 +77,6 @@ pub(in crate::gateway) struct Identity {
     #[allow(dead_code, reason = "for whoever answers backends")]
     pub meta: Option<Payload>,
     /// What the token says about single rooms of those above.
-    #[allow(dead_code, reason = "for rooms with presence and recovery")]
     pub grants: BTreeMap<String, Grant>,
     /// The number of the token, for logs.
     #[allow(dead_code, reason = "for the record of the login")]
@@ -165,6 +170,8 @@ pub(super) struct Session {
     state: State,
     rooms: Vec<String>,
     refreshing: Option<u32>,
+    /// The rooms that must be left at a Unix time.
+    stays: Vec<(String, u64)>,
     /// What only goim and its relatives know.
     device: Option<Box<Device>>,
 }
@@ -172,7 +179,15 @@ pub(super) struct Session {
 impl Session {
     /// A session that has just connected.
     pub(super) fn new(id: SessionId, form: Form) -> Self {
-        Self { id, form, state: State::New, rooms: Vec::new(), refreshing: None, device: None }
+        Self {
+            id,
+            form,
+            state: State::New,
+            rooms: Vec::new(),
+            refreshing: None,
+            stays: Vec::new(),
+            device: None,
+        }
     }
 
     /// The session's id.
@@ -196,6 +211,13 @@ impl Session {
     /// The key under which backends know the client's device.
     pub(super) fn device(&self) -> Option<&str> {
         self.device.as_ref()?.key.as_deref()
+    }
+
+    /// What the login said about the user, for chats; what the login checked counts.
+    pub(super) fn profile(&mut self) -> Option<Profile> {
+        let profile = *self.device.as_mut()?.profile.take()?;
+        let user = self.user()?.to_string();
+        Some(Profile { user, ..profile })
     }
 
     /// The rooms that the session is in.
@@ -314,7 +336,11 @@ impl Session {
         let (rooms, greeting) = match self.form.dialect() {
             Dialect::Centrifuge | Dialect::OpenrestyPush => {
                 self.rooms.clone_from(&identity.rooms);
-                let rooms = identity.rooms.iter().map(|room| entrance(room, &waiting.left)).collect();
+                for (room, grant) in &identity.grants {
+                    self.stay_until(room, grant.expires);
+                }
+                let rooms = identity.rooms.iter().map(|room| entrance(room, &waiting.left, &identity, world));
+                let rooms = rooms.collect();
                 let greeting = match self.form.encoding() {
                     Some(_) => centrifuge::greeting(waiting.login, &identity, world),
                     None => Greeting::None,
@@ -382,9 +408,8 @@ impl Session {
                     effects.push(Effect::Refused(format!("{room:?}: limits.rooms_per_session is reached")));
                     return;
                 }
-                self.rooms.push(room.clone());
                 let entrance = Entrance { recovers: since.is_some(), since, ..Entrance::of(room) };
-                effects.push(Effect::Join { entrance, welcome: Welcome::Told });
+                self.join(entrance, Welcome::Told, effects);
             }
             Order::Unsubscribe { room, code, reason } => {
                 if let Some(index) = self.rooms.iter().position(|joined| *joined == room) {
@@ -393,6 +418,7 @@ impl Session {
                     effects.push(Effect::Leave { room, notice });
                 }
             }
+            Order::Expired => self.expire(world, effects),
             Order::Lapse { room } => {
                 self.rooms.retain(|joined| **joined != *room);
                 effects.push(Effect::Leave { room: room.to_string(), notice: None });
@@ -434,10 +460,18 @@ fn standing<'a>(identity: &'a Identity, joined: &'a [String]) -> Standing<'a> {
 }
 
 /// Into a room that the login grants, from where the client left it.
-fn entrance(room: &str, left: &[(String, Option<Position>)]) -> Entrance {
+fn entrance(
+    room: &str,
+    left: &[(String, Option<Position>)],
+    identity: &Identity,
+    world: &World<'_>,
+) -> Entrance {
     let left = left.iter().find(|(name, _)| name == room);
     let since = left.and_then(|(_, since)| *since);
-    Entrance { since, recovers: left.is_some(), ..Entrance::of(room.to_owned()) }
+    let grant = identity.grants.get(room);
+    let join_leave = grant.is_some_and(|grant| grant.overrides.force_push_join_leave == Some(true));
+    let pass = grant.map(|grant| passes::pass(grant, world)).unwrap_or_default();
+    Entrance { room: room.to_owned(), since, recovers: left.is_some(), join_leave, pass }
 }
 
 /// Seconds until an identity expires, at least one.

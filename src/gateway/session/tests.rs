@@ -82,9 +82,11 @@ fn written(effect: &Effect) -> String {
         Effect::Ask { room, question, command } => format!("ask {room} {question:?} {command}"),
         Effect::Refresh(credentials) => format!("refresh {:?}", credentials.token),
         Effect::Renewed => "renewed".to_owned(),
+        Effect::Vouch(vouching) => format!("vouch {} {}", vouching.entrance.room, vouching.token),
         Effect::Accept(operations) => format!("accept {operations:?}"),
         Effect::Count { room, heartbeat } => format!("count {room:?} {heartbeat:?}"),
         Effect::Read { room, message, reply } => format!("read {room:?} {message} {reply:?}"),
+        Effect::Call { call, command } => format!("call {call:?} {command}"),
         Effect::Refused(why) => format!("refused {why}"),
         Effect::Close(reason) => format!("close {}", reason.detail()),
     }

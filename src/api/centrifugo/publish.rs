@@ -1,0 +1,140 @@
+//! `publish` and `broadcast`.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::api::access::Caller;
+use crate::api::call::Call;
+use crate::api::centrifugo::envelope::Reply;
+use crate::api::centrifugo::fault::Fault;
+use crate::api::centrifugo::method::Method;
+use crate::api::centrifugo::params::any;
+use crate::api::centrifugo::params::lenient;
+use crate::api::centrifugo::params::read;
+use crate::api::message;
+use crate::gateway::Outgoing;
+use crate::gateway::Position;
+use crate::gateway::Published;
+
+/// The most rooms of one broadcast.
+const ROOMS_MAX: usize = 10_000;
+
+/// So many rooms of a broadcast are published into at the same time.
+const AT_ONCE: usize = 64;
+
+/// The longest idempotency key in bytes.
+const KEY_MAX: usize = 256;
+
+/// The parameters of both methods.
+#[derive(Debug, Deserialize)]
+struct Request {
+    #[serde(default, deserialize_with = "lenient")]
+    channel: String,
+    #[serde(default, deserialize_with = "lenient")]
+    channels: Vec<String>,
+    #[serde(default, deserialize_with = "any")]
+    data: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "lenient")]
+    b64data: String,
+    #[serde(default, deserialize_with = "lenient")]
+    skip_history: bool,
+    #[serde(default, deserialize_with = "lenient")]
+    tags: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "lenient")]
+    idempotency_key: String,
+}
+
+/// Where the message stands; empty in a room without history.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct PublishResult {
+    #[serde(skip_serializing_if = "is_zero")]
+    offset: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    epoch: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct BroadcastResult {
+    responses: Vec<Reply<PublishResult>>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Publishes into a room.
+pub(super) async fn publish(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<PublishResult, Fault> {
+    let request: Request = read(params)?;
+    into(call, caller, &request.channel, request.outgoing(call)?).await
+}
+
+/// Publishes into several rooms: each has its own answer.
+pub(super) async fn broadcast(
+    call: &Call<'_>,
+    caller: &Caller,
+    params: &[u8],
+) -> Result<BroadcastResult, Fault> {
+    let mut request: Request = read(params)?;
+    let channels = mem::take(&mut request.channels);
+    if channels.is_empty() {
+        return Err(Fault::BadRequest("channels is missing".to_owned()));
+    }
+    if channels.len() > ROOMS_MAX {
+        let why = format!("{} channels; at most {ROOMS_MAX} in one broadcast", channels.len());
+        return Err(Fault::BadRequest(why));
+    }
+    let outgoing = request.outgoing(call)?;
+    let each = channels.into_iter().map(|room| one_of_many(call, caller, room, &outgoing));
+    let responses = stream::iter(each).buffered(AT_ONCE).collect().await;
+    Ok(BroadcastResult { responses })
+}
+
+async fn one_of_many(
+    call: &Call<'_>,
+    caller: &Caller,
+    room: String,
+    outgoing: &Outgoing,
+) -> Reply<PublishResult> {
+    let published = into(call, caller, &room, outgoing.clone()).await;
+    if let Err(fault) = &published {
+        call.refuse(Method::Broadcast.endpoint(), fault.outcome(), (fault.code(), &fault.message()));
+    }
+    Reply::from(published)
+}
+
+async fn into(
+    call: &Call<'_>,
+    caller: &Caller,
+    room: &str,
+    outgoing: Outgoing,
+) -> Result<PublishResult, Fault> {
+    call.check_room(room).map_err(Fault::BadRequest)?;
+    let bytes = outgoing.payload.bytes().len();
+    let Published { id, position, duplicate } = call.means.gateway.publish(room, outgoing).await?;
+    if !duplicate {
+        call.published(&caller.name, room, id, bytes);
+    }
+    let Some(Position { offset, epoch }) = position else { return Ok(PublishResult::default()) };
+    Ok(PublishResult { offset, epoch: epoch.to_string() })
+}
+
+impl Request {
+    fn outgoing(&self, call: &Call<'_>) -> Result<Outgoing, Fault> {
+        if self.idempotency_key.len() > KEY_MAX {
+            return Err(Fault::BadRequest(format!("idempotency_key is longer than {KEY_MAX} bytes")));
+        }
+        let payload = message::of(call.means, self.data.as_deref(), &self.b64data)?;
+        Ok(Outgoing {
+            idempotency_key: Some(self.idempotency_key.clone()).filter(|key| !key.is_empty()),
+            tags: self.tags.clone(),
+            skip_history: self.skip_history,
+            ..Outgoing::new(payload)
+        })
+    }
+}
