@@ -7,14 +7,12 @@
 //! The session writes into a [`Pipe`], whose other end is the body of the answer. An answer is the last of its
 //! connection: when its session has ended, the connection ends as well.
 //!
-//! Limits: a body has `limits.frame` bytes and must come within `limits.header_timeout`; a login in the address is part
-//! of the request's head (`limits.header`).
+//! Limits: a body has `limits.frame` bytes and must come within `limits.body_timeout`; a login in the address is part of
+//! the request's head (`limits.header`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use http_body_util::Limited;
 use hyper::HeaderMap;
 use hyper::Method;
 use hyper::Request;
@@ -40,11 +38,13 @@ use crate::api::admission;
 use crate::api::admission::Refused;
 use crate::api::admission::SESSION_ID;
 use crate::api::admission::refuse;
+use crate::api::body;
 use crate::api::client::Client;
 use crate::api::query;
 use crate::api::reply;
 use crate::api::reply::Answer;
 use crate::config::Carrier;
+use crate::config::Limits;
 use crate::config::Route;
 use crate::gateway::Arriving;
 use crate::gateway::Credentials;
@@ -278,24 +278,17 @@ fn encoding(headers: &HeaderMap) -> Encoding {
     }
 }
 
-/// Reads a whole body.
+/// Reads a whole body, which is a frame of the client's.
 async fn read(means: &Means, body: Incoming) -> Result<Bytes, Refused> {
-    let (most, patience) = {
-        let config = means.config.load();
-        (config.limits.frame, config.limits.header_timeout)
-    };
-    let reading = tokio::time::timeout(patience, Limited::new(body, most).collect());
-    match reading.await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let why = format!("the body is longer than {most} bytes (limits.frame)");
+    let limits = means.config.load().limits.clone();
+    let limits = Limits { body: limits.frame, ..limits };
+    match means.bodies.read(body, &limits).await {
+        Ok(body) => Ok(Bytes::copy_from_slice(&body)),
+        Err(body::Error::TooLong { limit }) => {
+            let why = format!("the body is longer than {limit} bytes (limits.frame)");
             Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &why))
         }
-        Ok(Err(error)) => Err(refuse(StatusCode::BAD_REQUEST, &format!("the body broke off: {error}"))),
-        Err(_) => {
-            let why = format!("the body was not complete within {patience:?} (limits.header_timeout)");
-            Err(refuse(StatusCode::REQUEST_TIMEOUT, &why))
-        }
+        Err(error) => Err(refuse(error.status(), &error.to_string())),
     }
 }
 
