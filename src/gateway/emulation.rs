@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::clock;
 use crate::gateway::Gateway;
+use crate::gateway::form::Speech;
 use crate::gateway::order::Order;
 use crate::wire::centrifuge::Emulation;
 use crate::wire::centrifuge::Encoding;
@@ -85,7 +86,7 @@ impl Gateway {
         }
         let link = shared.tokens.session(&commands.session).and_then(|number| shared.registry.number(number));
         let link = link.filter(|link| link.form().is_emulated()).ok_or(EmulationError::Session)?;
-        match link.form().encoding().map(|speech| speech.encoding()) {
+        match link.form().encoding().map(Speech::encoding) {
             Some(spoken) if spoken == encoding => {}
             Some(Encoding::Protobuf) => {
                 return Err(EmulationError::Encoding(

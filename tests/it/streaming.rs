@@ -399,7 +399,8 @@ async fn a_reader_that_does_not_read_loses_its_own_connection() {
     }
     let logout = daemon.log.record("logout", is_slow).await;
     assert_eq!(logout["err_code"], "3008");
-    // The connection does not wait for a reader that may never come.
+    // The connection does not wait for a reader that may never come: nobody is there to write to.
+    within("the connection is cut", async { while slow.stream.write(b"x").await.is_ok() {} }).await;
     assert!(!slow.ends().await, "what was lost is not an answer that came whole");
     let body = String::from_utf8_lossy(&slow.body).into_owned();
     assert!(body.matches("data: ").count() < sent, "not all of it was taken");

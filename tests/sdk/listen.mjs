@@ -49,7 +49,7 @@ async function event() {
 assert.equal((await event()).connect.subs.news.recoverable, true);
 await publish(1);
 assert.deepEqual((await event()).pub.data, 1);
-cut.abort();
+cut.abort(new Error("cut"));
 await publish(2);
 await publish(3);
 const { connect } = await event();

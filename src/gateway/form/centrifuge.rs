@@ -116,7 +116,7 @@ pub(super) fn reply(speech: Speech, command: u32, told: Result<Told, RoomError>)
             speech.reply(command, &Reply::History(&result))
         }
         // Clients have no command that clears a room.
-        Ok(Told::Cleared | Told::Recalled) => return Bytes::new(),
+        Ok(Told::Cleared | Told::Recalled) => Bytes::new(),
         Err(error) => {
             let kind = match error {
                 RoomError::Busy => Error::TooManyRequests,

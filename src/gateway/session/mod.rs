@@ -429,7 +429,7 @@ impl Session {
             }
             Order::Input(bytes) => match (self.form, std::str::from_utf8(&bytes)) {
                 (Form::Protobuf | Form::ProtobufStream, _) => {
-                    self.receive(Input::Binary(&bytes), world, effects)
+                    self.receive(Input::Binary(&bytes), world, effects);
                 }
                 (_, Ok(text)) => self.receive(Input::Text(text), world, effects),
                 (_, Err(_)) => effects.push(Effect::Close(CloseReason::NotUtf8)),
