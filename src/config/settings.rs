@@ -159,6 +159,8 @@ pub struct Route {
     pub path: String,
     /// The protocol spoken there.
     pub dialect: Dialect,
+    /// What carries it.
+    pub carrier: Carrier,
     /// Overrides `auth.mode`.
     pub auth: Option<AuthMode>,
     /// Overrides `gateway.ping_interval`.
@@ -178,6 +180,23 @@ pub enum Dialect {
     Orim,
     /// The packets of golang-im.
     GolangIm,
+}
+
+/// What carries a dialect on a route. All but the websocket carry the Centrifuge dialect only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// A websocket.
+    WebSocket,
+    /// Server-sent events; what the client says comes by [`Self::Emulation`].
+    Sse,
+    /// An answer without end; what the client says comes by [`Self::Emulation`].
+    HttpStream,
+    /// Server-sent events, for clients that say nothing.
+    UniSse,
+    /// An answer without end, for clients that say nothing.
+    UniHttpStream,
+    /// Requests of their own, for sessions whose connection leads to the client only.
+    Emulation,
 }
 
 /// `[[gateway.namespace]]`: the rules of the rooms whose names begin with `name:`.

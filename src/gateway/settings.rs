@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Carrier;
 use crate::config::Config;
 use crate::config::Dialect;
 use crate::config::Namespace;
@@ -21,6 +22,9 @@ const GOLANG_IM_SILENCE: Duration = Duration::from_secs(120);
 
 /// The original push gateway gives a client up after 60 s of silence: 1.5 times this interval.
 const PUSH_INTERVAL: Duration = Duration::from_secs(40);
+
+/// A client that can say nothing is not given up for its silence: that it has gone shows at its connection.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The settings in force. Sessions take their times and limits when they begin, rules and logins as they are.
 #[derive(Clone, Debug)]
@@ -88,6 +92,9 @@ impl Settings {
         };
         let interval = route.ping_interval.unwrap_or(usual);
         let patience = match route.dialect {
+            Dialect::Centrifuge if matches!(route.carrier, Carrier::UniSse | Carrier::UniHttpStream) => {
+                FOREVER
+            }
             Dialect::Centrifuge => self.patience.min(interval / 2),
             Dialect::OpenrestyPush | Dialect::Goim | Dialect::Orim | Dialect::GolangIm => interval / 2,
         };

@@ -13,6 +13,7 @@ use crate::gateway::Means;
 use crate::gateway::archive::Archive;
 use crate::gateway::bans::Bans;
 use crate::gateway::budget::Budget;
+use crate::gateway::emulation::Tokens;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Wheel;
 use crate::gateway::inbox::Inbox;
@@ -68,6 +69,7 @@ pub(super) struct Shared {
     pub(super) receipts: Receipts,
     pub(super) bans: Bans,
     pub(super) inbox: Inbox,
+    pub(super) tokens: Tokens,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
 }

@@ -49,6 +49,7 @@ mod sink_beats;
 mod sink_faults;
 mod sink_formats;
 mod store;
+mod streaming;
 mod tail;
 mod through_nginx;
 mod trial;
