@@ -192,6 +192,14 @@ impl Daemon {
         self.ended().await
     }
 
+    /// SIGKILL: what remains is the directory, and the log server that goes on listening.
+    pub(crate) async fn kill(mut self) -> (TempDir, LogServer) {
+        self.signal(rustix::process::Signal::KILL);
+        within("pillion ends", self.child.wait()).await.unwrap();
+        std::fs::remove_file(self.path("notify.sock")).unwrap();
+        (self.directory, self.log)
+    }
+
     /// Waits for the end.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String, Vec<Value>) {
         let status = within("pillion ends", self.child.wait()).await.unwrap();
