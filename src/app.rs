@@ -17,6 +17,7 @@ use crate::api::Bodies;
 use crate::api::Namespaces;
 use crate::api::Server;
 use crate::buffer::Buffer;
+use crate::chat;
 use crate::clock;
 use crate::config;
 use crate::config::Changes;
@@ -69,6 +70,9 @@ pub enum Error {
     /// The rules of rooms that were changed while the daemon ran.
     #[error(transparent)]
     Namespaces(#[from] api::NamespacesError),
+    /// The chats.
+    #[error("the memory of chats can not be opened")]
+    Chat(#[from] chat::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -148,10 +152,14 @@ impl App {
         let (logger, shipper) = logger::build(&config.logger, Arc::clone(&buffer), move || teller.log_gap())?;
         watch(&metrics, &buffer, &logger);
         let tasks = groups.front.clone();
+        let uploads = config.data_dir.join(UPLOADS);
+        let place = (config.node.as_str(), uploads.as_path());
+        let chat = chat::build(&config.chat, place, store.clone(), Arc::clone(&metrics))?;
         let gateway_means = gateway::Means {
             trail: Arc::clone(&trail),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
+            chat: chat.clone(),
             store: store.clone(),
         };
         let gateway = gateway::build(&config, boot, gateway_means)?;
@@ -203,6 +211,8 @@ impl App {
         groups.shipping.spawn("shipper", OnExit::Stop, shipper.run());
         groups.intake.spawn("ingest", OnExit::Stop, intake.run(groups.intake.clone()));
         groups.front.spawn("heartbeats", OnExit::Stop, means.gateway.clone().sweep());
+        let tasks = groups.front.clone();
+        groups.front.spawn("chats", OnExit::Stop, means.gateway.chat().clone().sweep(tasks));
         server.serve(&means);
         means.status.enter(Phase::Ready);
         ready(&means.status);
@@ -267,6 +277,9 @@ async fn leave(means: &Arc<api::Means>, logger: &Logger, groups: &Groups, why: &
 /// The least time that the log has at the end, whatever happened before.
 const LAST_FLUSH: Duration = Duration::from_millis(200);
 
+/// The directory of uploads, within that of everything durable.
+const UPLOADS: &str = "uploads";
+
 /// The least time that the store has at the end.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(1);
 
@@ -289,6 +302,7 @@ impl Reloader {
         let old = self.means.config.load_full();
         let changes = config::changes(&old, &new);
         self.means.gateway.reload(&new)?;
+        self.means.gateway.chat().reload(&new.chat);
         if old.logger != new.logger {
             self.logger.reload(&new.logger)?;
         }

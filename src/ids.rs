@@ -123,6 +123,19 @@ impl MessageId {
     pub const fn number(self) -> u64 {
         self.0
     }
+
+    /// The highest id that belongs to a time, in Unix milliseconds, and the one below the lowest of the next one.
+    #[must_use]
+    pub const fn highest_at(unix_ms: u64) -> Self {
+        let next = unix_ms.saturating_sub(MESSAGE_EPOCH_MS).saturating_add(1);
+        Self((next << (COUNTER_BITS + NODE_BITS)) - 1)
+    }
+
+    /// When it was given out, in Unix milliseconds.
+    #[must_use]
+    pub const fn unix_ms(self) -> u64 {
+        (self.0 >> (COUNTER_BITS + NODE_BITS)) + MESSAGE_EPOCH_MS
+    }
 }
 
 impl fmt::Display for MessageId {
@@ -305,6 +318,10 @@ mod tests {
         let theirs = MessageId::from_number(1_577_469_091_634_360_321);
         let ours = MessageIds::new("n").next(1_419_120_000_000 + 376_097_939_404);
         assert_eq!(ours.number() >> 22, theirs.number() >> 22);
+        assert_eq!(theirs.unix_ms(), 1_795_217_939_404);
+        let highest = MessageId::highest_at(theirs.unix_ms());
+        assert!(theirs < highest && highest.unix_ms() == theirs.unix_ms());
+        assert_eq!(MessageId::from_number(highest.number() + 1).unix_ms(), theirs.unix_ms() + 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod api;
 pub mod app;
 pub mod backoff;
 pub mod buffer;
+pub mod chat;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -69,6 +69,11 @@ impl Access {
         Self { key: key(head), foreign: foreign(head) }
     }
 
+    /// True when it shows a key, whatever it is good for.
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// May the request do this? Each time is one use of the key.
     pub(super) fn check(&self, means: &Means, scope: Scope) -> Result<Caller, Refusal> {
         if let Some(origin) = self.foreign.as_ref().filter(|_| means.config.load().auth.insecure) {

@@ -12,6 +12,7 @@ mod access;
 mod body;
 mod call;
 mod centrifugo;
+mod chat;
 mod client;
 mod dead_letters;
 mod goim;
@@ -102,6 +103,10 @@ async fn public(
         "goim" => {
             let (head, body) = request.into_parts();
             Box::pin(goim::answer(&Call::new(means, &client, &head), body)).await
+        }
+        "open" | "upload" => {
+            let (head, body) = request.into_parts();
+            Box::pin(chat::answer(&Call::new(means, &client, &head), body)).await
         }
         _ => page(means, &client, request.method(), &path),
     }

@@ -17,6 +17,9 @@ use hyper::header::CACHE_CONTROL;
 use hyper::header::CONTENT_TYPE;
 use hyper::header::HeaderValue;
 use serde_json::Value;
+use tokio::fs::File;
+use tokio::io::AsyncRead as _;
+use tokio::io::ReadBuf;
 
 use crate::api::tail::Live;
 
@@ -29,6 +32,8 @@ pub(super) enum Content {
     Whole(Full<Bytes>),
     /// Lines that come as they are written.
     Live(Live),
+    /// A file, read as it is sent.
+    File(Reading),
 }
 
 impl Default for Content {
@@ -48,13 +53,14 @@ impl Body for Content {
         match self.get_mut() {
             Self::Whole(text) => Pin::new(text).poll_frame(context),
             Self::Live(lines) => lines.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
+            Self::File(reading) => reading.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(text) => text.is_end_stream(),
-            Self::Live(_) => false,
+            Self::Live(_) | Self::File(_) => false,
         }
     }
 
@@ -62,6 +68,7 @@ impl Body for Content {
         match self {
             Self::Whole(text) => text.size_hint(),
             Self::Live(_) => SizeHint::default(),
+            Self::File(reading) => SizeHint::with_exact(reading.left),
         }
     }
 }
@@ -69,6 +76,40 @@ impl Body for Content {
 /// An answer with a body of a type.
 pub(super) fn with(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     of(status, content_type, Content::Whole(Full::new(body.into())))
+}
+
+/// A file on its way to a client.
+pub(super) struct Reading {
+    file: File,
+    left: u64,
+}
+
+/// The most bytes that are read of a file at once.
+const PIECE: usize = 64 * 1024;
+
+impl Reading {
+    /// The next piece; none at the end, and where the file can not be read: the client sees that it is too short.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let most = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
+        if most == 0 {
+            return Poll::Ready(None);
+        }
+        let mut piece = vec![0; most];
+        let mut buffer = ReadBuf::new(&mut piece);
+        let read = Pin::new(&mut self.file).poll_read(context, &mut buffer);
+        if read.is_pending() {
+            return Poll::Pending;
+        }
+        let filled = buffer.filled().len();
+        piece.truncate(filled);
+        self.left = self.left.saturating_sub(filled as u64);
+        Poll::Ready(Some(Bytes::from(piece)).filter(|piece| !piece.is_empty()))
+    }
+}
+
+/// An answer that is a file of a length.
+pub(super) fn file(file: File, length: u64) -> Answer {
+    of(StatusCode::OK, "application/octet-stream", Content::File(Reading { file, left: length }))
 }
 
 /// An answer that goes on as long as there are lines, one JSON object each.

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::Sources;
 use super::auth;
+use super::chat;
 use super::gateway;
 use super::logger;
 use super::mistake::Place;
@@ -60,6 +61,7 @@ pub(super) fn config(read: Reader<'_>, sources: &Sources<'_>) -> Config {
         },
         gateway: gateway::gateway(read),
         auth,
+        chat: chat::chat(read),
         limits: limits(read),
     };
     each_address_once(read);

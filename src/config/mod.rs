@@ -23,6 +23,7 @@
 
 mod auth;
 mod changes;
+mod chat;
 mod check;
 mod file;
 mod gateway;
@@ -47,6 +48,8 @@ use std::path::Path;
 
 pub use changes::Changes;
 pub use changes::changes;
+pub use chat::Chat;
+pub use chat::Shop;
 pub use file::File;
 pub use gateway::BUILT_IN_PATHS;
 pub use mistake::Mistake;

@@ -61,6 +61,9 @@ pub(super) const NAMESPACE: &[&str] = &[
 /// The keys of `[[auth.key]]`.
 pub(super) const KEY: &[&str] = &["name", "key", "key_file", "scopes", "rate"];
 
+/// The keys of `[[chat.shop]]`.
+pub(super) const SHOP: &[&str] = &["id", "name", "face", "staff"];
+
 const fn live(section: &'static str, name: &'static str, kind: Kind) -> Key {
     Key { section, name, kind, reload: Reload::Live }
 }
@@ -150,6 +153,18 @@ pub(super) const KEYS: &[Key] = &[
     live("auth", "jwt_audience", Kind::Text),
     live("auth", "jwt_issuer", Kind::Text),
     live("auth", "insecure", Kind::Scalar),
+    live("chat", "page", Kind::Text),
+    live("chat", "subscribe_url", Kind::Text),
+    live("chat", "push_url", Kind::Text),
+    live("chat", "face", Kind::Text),
+    live("chat", "customers", Kind::Scalar),
+    live("chat", "profile_ttl", Kind::Scalar),
+    live("chat", "token_ttl", Kind::Scalar),
+    live("chat", "recall_window", Kind::Scalar),
+    live("chat", "upload_size", Kind::Scalar),
+    live("chat", "upload_ttl", Kind::Scalar),
+    live("chat", "upload_limit", Kind::Scalar),
+    live("chat", "shop", Kind::Tables(SHOP)),
     restart("store", "path", Kind::Text),
     restart("store", "limit", Kind::Scalar),
     restart("store", "checkpoint_interval", Kind::Scalar),

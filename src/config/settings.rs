@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::chat::Chat;
 use super::secret::Secret;
 use super::shipping::Logger;
 use super::store::Store;
@@ -35,6 +36,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// `[auth]`
     pub auth: Auth,
+    /// `[chat]`
+    pub chat: Chat,
     /// `[store]`
     pub store: Store,
     /// `[limits]`

@@ -6,12 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::gateway::index;
 use crate::gateway::publication::Card;
 use crate::gateway::publication::Publication;
 use crate::gateway::stream::Position;
@@ -51,6 +54,8 @@ pub(super) struct Archive {
     store: Store,
     /// How many stops so far were not clean.
     crashes: u64,
+    /// The key up to which rooms were looked at for old messages.
+    looked_at: Mutex<Vec<u8>>,
 }
 
 /// Where a stream stands, as it is kept.
@@ -120,7 +125,7 @@ impl Archive {
             // Whatever is written later comes behind it: nobody needs to wait for it.
             drop(store.submit(batch)?);
         }
-        Ok(Self { store, crashes })
+        Ok(Self { store, crashes, looked_at: Mutex::default() })
     }
 
     /// The stream of a room with the last `ring` of its messages; none when nothing is kept, or it can not be read.
@@ -151,14 +156,19 @@ impl Archive {
         for publication in publications {
             let key = Key::new().text(room).number(publication.offset);
             batch.put(Table::Publications, key.as_ref(), encoded(publication));
+            index::put(&mut batch, room, publication);
         }
         self.stand(&mut batch, room, position);
         let size = size as u64;
         let part = (size / TRIM_PART).max(1);
         let former = position.offset.saturating_sub(publications.len() as u64);
         if position.offset / part != former / part && position.offset > size {
-            let span = up_to(room, position.offset - size + 1);
-            batch.delete_range(Table::Publications, &span);
+            // Where offsets have leapt there are fewer messages than offsets: then nothing is at the edge, and nothing goes.
+            let edge = position.offset - size + 1;
+            if let Some(id) = self.id_at(room, edge, publications) {
+                batch.delete_range(Table::Publications, &up_to(room, edge));
+                index::remove_before(&mut batch, room, id);
+            }
         }
         self.store.submit(batch)
     }
@@ -167,10 +177,87 @@ impl Archive {
     pub(super) fn clear(&self, room: &str, position: Position) {
         let mut batch = Batch::new();
         batch.delete_range(Table::Publications, &Span::prefix(room_key(room)));
+        index::clear(&mut batch, room);
         self.stand(&mut batch, room, position);
         if let Err(error) = self.store.submit(batch) {
             tracing::error!(room, %error, "the history of a room can not be removed from disk");
         }
+    }
+
+    /// Lets go of what is older than `oldest`, in Unix milliseconds, and of the room itself when nothing is left and nobody
+    /// has it in memory.
+    pub(super) fn expire(&self, room: &str, oldest: u64, in_memory: bool) {
+        if let Err(error) = self.try_expire(room, oldest, in_memory) {
+            tracing::warn!(room, %error, "old messages of a room can not be let go now");
+        }
+    }
+
+    fn try_expire(&self, room: &str, oldest: u64, in_memory: bool) -> Result<(), store::Error> {
+        let mut batch = Batch::new();
+        let Some(first) = self.read(room, &Span::prefix(room_key(room)), Direction::Up, 1).pop() else {
+            if !in_memory && self.store.read(Table::Rooms, room_key(room).as_ref())?.is_some() {
+                batch.delete(Table::Rooms, room_key(room).as_ref());
+                drop(self.store.submit(batch)?);
+            }
+            return Ok(());
+        };
+        if first.unix_ms >= oldest {
+            return Ok(());
+        }
+        let edge = MessageId::highest_at(oldest.saturating_sub(1));
+        match index::first_from(&self.store, room, edge)? {
+            Some((id, offset)) => {
+                batch.delete_range(Table::Publications, &up_to(room, offset));
+                index::remove_before(&mut batch, room, id);
+            }
+            None => {
+                // Tombstones are not in the index: the newest message tells whether all of it is old.
+                let newest = self.read(room, &Span::prefix(room_key(room)), Direction::Down, 1).pop();
+                let Some(newest) = newest.filter(|newest| newest.unix_ms < oldest) else { return Ok(()) };
+                batch.delete_range(Table::Publications, &up_to(room, newest.offset + 1));
+                index::remove_before(&mut batch, room, edge);
+            }
+        }
+        drop(self.store.submit(batch)?);
+        Ok(())
+    }
+
+    /// The next rooms of which something is kept, round after round.
+    pub(super) fn next_rooms(&self, items: usize) -> Vec<String> {
+        let mut from = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = Limit { items, bytes: READ_MAX };
+        let page = self.store.range(Table::Rooms, &Span::from(&*from), Direction::Up, limit);
+        let entries = page.map(|page| page.entries).unwrap_or_default();
+        *from = match entries.last() {
+            Some((last, _)) if entries.len() == items => [last.as_slice(), &[0]].concat(),
+            _ => Vec::new(),
+        };
+        entries.iter().filter_map(|(key, _)| Parts::new(key).text()).collect()
+    }
+
+    /// The message with this id, when it is kept.
+    pub(super) fn find(&self, room: &str, id: MessageId) -> Option<Publication> {
+        let offset = index::offset(&self.store, room, id).ok()??;
+        let key = Key::new().text(room).number(offset);
+        decoded(offset, &self.store.read(Table::Publications, key.as_ref()).ok()??)
+    }
+
+    /// Puts a tombstone into the place of a message; nobody counts it as unread any longer.
+    pub(super) fn bury(&self, room: &str, tombstone: &Publication) -> Result<Ticket, store::Error> {
+        let mut batch = Batch::new();
+        let key = Key::new().text(room).number(tombstone.offset);
+        batch.put(Table::Publications, key.as_ref(), encoded(tombstone));
+        index::remove(&mut batch, room, tombstone.id);
+        self.store.submit(batch)
+    }
+
+    /// The id of the message at `offset`, which is in the store or among the new ones.
+    fn id_at(&self, room: &str, offset: u64, new: &[&Arc<Publication>]) -> Option<MessageId> {
+        if let Some(found) = new.iter().find(|publication| publication.offset == offset) {
+            return Some(found.id);
+        }
+        let found = self.read(room, &between(room, offset, offset + 1), Direction::Up, 1).pop()?;
+        Some(found.id)
     }
 
     /// What came behind `offset` and before `before`: all of it, or none when some of it is gone.
@@ -342,5 +429,128 @@ mod tests {
             assert_eq!(decoded(7, &encoded(&publication)), Some(publication));
         }
         assert_eq!(decoded(7, b"nonsense"), None);
+    }
+
+    struct Shelf {
+        archive: Archive,
+        store: Store,
+        _directory: tempfile::TempDir,
+    }
+
+    fn shelf() -> Shelf {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = store::open(directory.path(), store::Options::default()).unwrap();
+        Shelf { archive: Archive::open(store.clone()).unwrap(), store, _directory: directory }
+    }
+
+    /// A message of the second `offset`, with an id of that time.
+    fn message(offset: u64, user: &str) -> Arc<Publication> {
+        let unix_ms = 1_795_217_939_000 + offset * 1000;
+        let session = SessionId::parse("n.0000000000009f86.0.1").unwrap();
+        Arc::new(Publication {
+            offset,
+            id: MessageId::highest_at(unix_ms),
+            idempotency_key: None,
+            payload: Payload::from_text(r#"{"msg":"hi"}"#),
+            publisher: Some(Arc::new(Card { user: user.into(), session, info: None })),
+            operation: None,
+            tags: BTreeMap::new(),
+            unix_ms,
+            expires_ms: None,
+        })
+    }
+
+    impl Shelf {
+        async fn append(&self, offset: u64, size: usize) {
+            let position = Position { offset, epoch: Epoch::from_number(7) };
+            let message = message(offset, "u");
+            self.archive.append("r", position, &[&message], size).unwrap().await.unwrap();
+        }
+
+        fn kept(&self) -> (Vec<u64>, Vec<u64>) {
+            let all = Span::prefix(room_key("r"));
+            let messages = self.archive.read("r", &all, Direction::Up, 1000);
+            let limit = Limit { items: 1000, bytes: READ_MAX };
+            let page = self.store.range(Table::Messages, &all, Direction::Up, limit).unwrap();
+            let indexed = page.entries.iter().map(|(_, value)| {
+                serde_json::from_slice::<serde_json::Value>(value).unwrap()["o"].as_u64().unwrap()
+            });
+            (messages.iter().map(|message| message.offset).collect(), indexed.collect())
+        }
+
+        async fn settle(&self) {
+            let mut batch = Batch::new();
+            batch.put(Table::Bans, b"settle", b"");
+            self.store.submit(batch).unwrap().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_index_has_the_messages_that_are_kept_and_no_others() {
+        let shelf = shelf();
+        for offset in 1..=40 {
+            shelf.append(offset, 16).await;
+            let (kept, indexed) = shelf.kept();
+            assert_eq!(kept, indexed);
+            assert!(kept.len() <= 17, "{kept:?}");
+        }
+        assert_eq!(shelf.kept().0, (25..=40).collect::<Vec<_>>());
+        shelf.archive.clear("r", Position { offset: 40, epoch: Epoch::from_number(7) });
+        shelf.settle().await;
+        assert_eq!(shelf.kept(), (vec![], vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_leap_of_the_offsets_costs_no_history() {
+        let shelf = shelf();
+        for offset in (1..=10).chain(LEAP + 1..=LEAP + 12) {
+            shelf.append(offset, 16).await;
+        }
+        assert_eq!(shelf.kept().0.len(), 22, "more rather than less");
+        for offset in LEAP + 13..=LEAP + 16 {
+            shelf.append(offset, 16).await;
+        }
+        assert_eq!(shelf.kept().0, (LEAP + 1..=LEAP + 16).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_tombstone_takes_the_place_of_a_message_and_is_not_counted() {
+        let shelf = shelf();
+        for offset in 1..=3 {
+            shelf.append(offset, 16).await;
+        }
+        let second = message(2, "u");
+        let found = shelf.archive.find("r", second.id).unwrap();
+        assert_eq!(found, *second);
+        let tombstone = Publication { payload: Payload::from_text("gone"), ..found };
+        shelf.archive.bury("r", &tombstone).unwrap().await.unwrap();
+        assert_eq!(shelf.kept(), (vec![1, 2, 3], vec![1, 3]));
+        let page = shelf.archive.read("r", &between("r", 2, 3), Direction::Up, 9);
+        assert_eq!(page[0].payload, Payload::from_text("gone"));
+        assert_eq!(shelf.archive.find("r", second.id), None, "nothing to take back any more");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_old_goes_and_in_the_end_the_room_itself() {
+        let shelf = shelf();
+        for offset in 1..=4 {
+            shelf.append(offset, 16).await;
+        }
+        let at = |offset| message(offset, "u").unix_ms;
+        shelf.archive.expire("r", at(3), true);
+        shelf.settle().await;
+        assert_eq!(shelf.kept(), (vec![3, 4], vec![3, 4]));
+        shelf.archive.expire("r", at(9), true);
+        shelf.archive.expire("r", at(9), true);
+        shelf.settle().await;
+        assert_eq!(shelf.kept(), (vec![], vec![]));
+        shelf.archive.expire("r", at(9), true);
+        shelf.settle().await;
+        assert_eq!(shelf.archive.load("r", 9).unwrap().position().offset, 4, "it is in memory");
+        assert_eq!(shelf.archive.next_rooms(10), ["r"]);
+        shelf.archive.expire("r", at(9), false);
+        shelf.settle().await;
+        assert!(shelf.archive.load("r", 9).is_none());
+        assert!(shelf.archive.next_rooms(10).is_empty());
     }
 }

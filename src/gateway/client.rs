@@ -11,8 +11,12 @@ use crate::config::AuthMode;
 use crate::config::Dialect;
 use crate::gateway::Arriving;
 use crate::gateway::CloseReason;
+use crate::gateway::Gateway;
 use crate::gateway::Shared;
 use crate::gateway::auth::Bearer;
+use crate::gateway::chat::Call;
+use crate::gateway::chat::unix_ms;
+use crate::gateway::form;
 use crate::gateway::form::Form;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Entry;
@@ -37,9 +41,12 @@ use crate::gateway::step::RoomError;
 use crate::gateway::step::Step;
 use crate::gateway::step::Welcome;
 use crate::gateway::throttle::Pace;
+use crate::ids::MessageId;
 use crate::metrics::ByDialect;
 use crate::net::Slot;
+use crate::tasks::OnExit;
 use crate::trail::Subject;
+use crate::wire::orim;
 use crate::wire::payload::Payload;
 
 /// Who the client is, for the log.
@@ -142,7 +149,11 @@ impl Client {
                 Effect::Publish { room, payload, command } => self.publish(&room, payload, command),
                 Effect::Ask { room, question, command } => self.ask(&room, question, command),
                 Effect::Accept(operations) => self.link.accept(operations),
-                Effect::Read { reply, .. } => self.send(reply),
+                Effect::Read { room, message, reply } => {
+                    self.read(room.as_deref(), MessageId::from_number(message));
+                    self.send(reply);
+                }
+                Effect::Call { call, command } => self.call(call, command),
                 Effect::Count { room, heartbeat } => self.count(room.as_deref(), heartbeat),
                 Effect::Refused(why) => self.shared.means.trail.web_err(&self.subject(), 403, &why),
                 Effect::Close(reason) => {
@@ -171,6 +182,7 @@ impl Client {
         self.link.logged_in(Arc::new(card));
         self.link.expires(self.expiry());
         self.displace();
+        self.remember();
         let means = &self.shared.means;
         means.trail.login(&self.subject(), &format!("in {} rooms", rooms.len()));
         self.profile.token = None;
@@ -237,11 +249,24 @@ impl Client {
         let asker = command.map_or(Asker::Nobody, |command| Asker::Client(Arc::clone(&self.link), command));
         let trail = &self.shared.means.trail;
         match self.shared.publish(room, message, None, asker) {
-            Ok(id) => trail.room_msg(&self.subject(), room, id, &format!("{length} bytes")),
+            Ok(id) => {
+                trail.room_msg(&self.subject(), room, id, &format!("{length} bytes"));
+                if room.starts_with(orim::ROOM_TYPE) {
+                    self.said(room);
+                }
+            }
             Err(_) => {
                 trail.memory_msg(&self.subject(), &format!("the room {room:?} has a backlog"));
                 self.busy(command);
             }
+        }
+    }
+
+    /// Has the chat remember that the user spoke.
+    fn said(&self, room: &str) {
+        let user = self.session.user().map_or("", |user| &**user);
+        if let Err(error) = self.shared.means.chat.said(user, room, unix_ms(), clock::uptime()) {
+            tracing::warn!(room, %error, "a chat could not remember that somebody spoke");
         }
     }
 
@@ -250,6 +275,43 @@ impl Client {
         if self.shared.submit(room, Step::Ask(question, asker), true).is_err() {
             self.busy(Some(command));
         }
+    }
+
+    /// Has the chat remember who the user is.
+    fn remember(&mut self) {
+        let Some(profile) = self.session.profile() else { return };
+        if let Err(error) = self.shared.means.chat.login(&profile, unix_ms()) {
+            tracing::warn!(room = profile.room, %error, "a chat could not remember who somebody is");
+        }
+    }
+
+    /// The user has read a room up to a message.
+    fn read(&self, room: Option<&str>, id: MessageId) {
+        let user = self.session.user().filter(|user| !user.is_empty());
+        let (Some(room), Some(user)) = (room, user) else { return };
+        if let Err(error) = self.gateway().mark_read(user, room, id) {
+            tracing::warn!(room, %error, "a chat could not remember what somebody has read");
+        }
+    }
+
+    /// Does something in a chat, in a task of its own, and answers.
+    fn call(&self, call: Call, command: u32) {
+        let (Some(encoding), Some(user)) = (self.link.form().encoding(), self.session.user()) else { return };
+        let Ok(place) = Arc::clone(&self.shared.calls).try_acquire_owned() else {
+            self.busy(Some(command));
+            return;
+        };
+        let (gateway, link, user) = (self.gateway(), Arc::clone(&self.link), Arc::clone(user));
+        self.shared.means.tasks.spawn("call", OnExit::Ignore, async move {
+            let answer = gateway.call(&user, call).await;
+            let reply = Frame::control(form::called(encoding, command, answer));
+            link.send(&[reply], clock::uptime(), &mut |_, _| {});
+            drop(place);
+        });
+    }
+
+    fn gateway(&self) -> Gateway {
+        Gateway { shared: Arc::clone(&self.shared) }
     }
 
     /// Answers a heartbeat with the number of sessions in the client's room.

@@ -35,6 +35,7 @@
 mod archive;
 mod auth;
 mod budget;
+mod chat;
 mod client;
 mod close;
 mod connection;
@@ -44,11 +45,13 @@ mod feed;
 mod form;
 mod frame;
 mod heartbeat;
+mod index;
 mod link;
 mod order;
 mod origin;
 mod publication;
 mod pulse;
+mod recall;
 mod receipt;
 mod registry;
 mod rhythm;
@@ -57,16 +60,22 @@ mod rules;
 mod session;
 mod settings;
 mod shared;
+mod stamp;
 mod step;
 mod stream;
 mod throttle;
 mod worker;
 
+pub use chat::Bearer;
+pub use chat::ChatError;
+pub use chat::ROOMS_MAX;
+pub use chat::Standing;
 pub use close::CloseReason;
 pub use control::Target;
 pub use publication::Card;
 pub use publication::Outgoing;
 pub use publication::Publication;
+pub use recall::RecallError;
 pub use receipt::Counts;
 pub use registry::Online;
 pub use session::Credentials;
@@ -83,7 +92,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
+use crate::chat::Chat;
 use crate::clock;
 use crate::config::Config;
 use crate::config::Route;
@@ -91,6 +102,7 @@ use crate::gateway::archive::Archive;
 use crate::gateway::budget::Budget;
 use crate::gateway::connection::Connection;
 use crate::gateway::heartbeat::Wheel;
+use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Rooms;
 use crate::gateway::settings::Settings;
@@ -137,6 +149,8 @@ pub struct Means {
     pub metrics: Arc<Metrics>,
     /// Runs tasks.
     pub tasks: Tasks,
+    /// Remembers who chats with whom, and what was read.
+    pub chat: Chat,
     /// Keeps what outlives the process.
     pub store: Store,
 }
@@ -203,9 +217,11 @@ pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Err
         budget: Arc::new(Budget::new(config.gateway.memory)),
         archive,
         wheel: Wheel::new(),
+        calls: Arc::new(Semaphore::new(chat::CALLS_MAX)),
         deliveries: means.metrics.deliveries.clone(),
         lost: Lost::new(&means.metrics),
         throttle: Throttle::new(&means.metrics),
+        receipts: Receipts::default(),
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::gateway::stamp::stamp;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
+use crate::wire::orim;
 use crate::wire::payload::Payload;
 
 /// Who a session is, for others.
@@ -34,6 +36,8 @@ pub struct Outgoing {
     pub tags: BTreeMap<String, String>,
     /// Not kept in the room's history.
     pub skip_history: bool,
+    /// A message of a chat: its payload, a JSON object, gets the members `mid`, `room_id`, `id` and `dateline`.
+    pub is_chat: bool,
     /// Of the waiting messages with the same key a slow reader gets the newest only, where the room's rules say so.
     pub conflation_key: Option<Arc<str>>,
     /// Not delivered when it is older than this.
@@ -51,6 +55,7 @@ impl Outgoing {
             operation: None,
             tags: BTreeMap::new(),
             skip_history: false,
+            is_chat: false,
             conflation_key: None,
             ttl: None,
         }
@@ -80,10 +85,33 @@ pub struct Publication {
     pub expires_ms: Option<u64>,
 }
 
+/// The tag of a publication that is no message but tells of one, or of a user: somebody types, has read, takes back.
+pub(super) const SIGNAL: &str = "signal";
+
 /// What a publication takes beside its texts: the structure, its place in a ring, the allocations.
 const OVERHEAD: usize = 256;
 
 impl Publication {
+    /// A message that a room takes in, with its id and time; it has no place in the stream yet.
+    pub(super) fn of(message: Outgoing, id: MessageId, (room, unix_ms): (&str, u64)) -> Self {
+        let ttl_ms = message.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let mut publication = Self {
+            offset: 0,
+            id,
+            idempotency_key: message.idempotency_key.map(Into::into),
+            payload: message.payload,
+            publisher: message.publisher,
+            operation: message.operation,
+            tags: message.tags,
+            unix_ms,
+            expires_ms: ttl_ms.map(|ttl| unix_ms.saturating_add(ttl)),
+        };
+        if message.is_chat {
+            stamp(room, &mut publication);
+        }
+        publication
+    }
+
     /// The memory that it takes, about, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -92,6 +120,39 @@ impl Publication {
             + self.payload.bytes().len()
             + tags
             + self.idempotency_key.as_ref().map_or(0, |key| key.len())
+    }
+
+    /// As a message of the chat: what it does not say of itself is filled in.
+    #[must_use]
+    pub fn chat_message(&self, room: &str) -> orim::Message {
+        let id = self.id.to_string();
+        let user = self.publisher.as_ref().map(|card| card.user.to_string());
+        let dateline = self.unix_ms / 1000;
+        match orim::Message::read(self.payload.bytes()) {
+            Ok(message) => orim::Message {
+                id,
+                mid: user.unwrap_or(message.mid),
+                kind: Some(message.kind).filter(|kind| !kind.is_empty()).unwrap_or_else(|| "text".to_owned()),
+                room_id: room.to_owned(),
+                dateline: if message.dateline == 0 { dateline } else { message.dateline },
+                ..message
+            },
+            Err(_) => orim::Message {
+                shop_id: String::new(),
+                kind: "text".to_owned(),
+                msg: self.payload.text().into_owned(),
+                room_id: room.to_owned(),
+                id,
+                dateline,
+                mid: user.unwrap_or_default(),
+            },
+        }
+    }
+
+    /// True when it tells of something and is no message itself: clients of chat dialects do not know such.
+    #[must_use]
+    pub fn is_signal(&self) -> bool {
+        self.tags.contains_key(SIGNAL)
     }
 
     /// True when it is too late to deliver it.

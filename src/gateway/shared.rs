@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::gateway::CloseReason;
@@ -18,6 +19,7 @@ use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::pulse::Beat;
 use crate::gateway::receipt::Receipt;
+use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Busy;
 use crate::gateway::rooms::Inside;
@@ -37,6 +39,9 @@ use crate::ids::SessionIds;
 use crate::metrics::ByReason;
 use crate::tasks::OnExit;
 
+/// So many rooms on disk are looked at for old messages, once in so many turns of the sweep.
+const OLD_ROOMS: usize = 64;
+const OLD_TURNS: usize = 10;
 /// How soon a session is looked at again that had something to expire.
 const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 
@@ -55,7 +60,10 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     pub(super) archive: Archive,
     pub(super) wheel: Wheel,
+    /// Places for what clients ask for in chats.
+    pub(super) calls: Arc<Semaphore>,
     pub(super) throttle: Throttle,
+    pub(super) receipts: Receipts,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
 }
@@ -137,6 +145,13 @@ impl Shared {
         (id, Publishing { message, id, at: clock::uptime(), unix_ms, receipt, asker })
     }
 
+    /// An id that is greater than `newest`.
+    pub(super) fn id_behind(&self, newest: MessageId) -> MessageId {
+        let unix_ms = u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX);
+        // A clock that went back far would give ids below those of before its last stop.
+        self.message_ids.next(unix_ms).max(MessageId::from_number(newest.number() + 1))
+    }
+
     /// A function that counts the delay of messages.
     pub(super) fn observer(&self) -> impl FnMut(Duration, u32) {
         |delay, messages| {
@@ -181,6 +196,12 @@ impl Shared {
         for room in self.rooms.due(turn, now) {
             // A room that has too much to do looks by itself.
             self.submit(&room, Step::Trim, false).ok();
+        }
+        if turn.is_multiple_of(OLD_TURNS) {
+            // A room of which nothing is in memory lets go of old messages as well.
+            for room in self.archive.next_rooms(OLD_ROOMS) {
+                self.submit(&room, Step::Trim, true).ok();
+            }
         }
         if self.budget.excess() > 0 {
             self.make_room(turn);

@@ -13,6 +13,8 @@ use crate::gateway::link::Link;
 use crate::gateway::publication::Card;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::publication::Publication;
+use crate::gateway::recall::Recall;
+use crate::gateway::recall::RecallError;
 use crate::gateway::receipt::Receipt;
 use crate::gateway::session::Pass;
 use crate::gateway::stream::Position;
@@ -97,6 +99,8 @@ pub(super) enum Question {
     PresenceStats,
     /// Forget what was said.
     Clear,
+    /// Take a message back.
+    Recall(Recall),
 }
 
 /// Who is answered.
@@ -144,6 +148,8 @@ pub(super) enum Told {
     },
     /// It is done.
     Cleared,
+    /// The message is taken back.
+    Recalled,
 }
 
 /// A message was taken into a room.
@@ -192,6 +198,9 @@ pub enum RoomError {
     /// The offset belongs to another stream, or was never reached.
     #[error("the position is not one of this room's stream: start again without it")]
     UnknownPosition,
+    /// The message is not taken back.
+    #[error(transparent)]
+    Recall(#[from] RecallError),
     /// The store did not keep it.
     #[error("the message could not be kept: {0}")]
     Store(String),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::gateway::publication::Publication;
 use crate::ids::Epoch;
+use crate::ids::MessageId;
 
 /// How long an idempotency key is remembered.
 pub(super) const SEEN_FOR: Duration = Duration::from_secs(300);
@@ -29,6 +30,13 @@ pub(super) struct Keeping {
     pub(super) size: usize,
     /// For so long.
     pub(super) ttl: Duration,
+}
+
+impl Keeping {
+    /// For so long, in milliseconds.
+    pub(super) fn ttl_ms(self) -> u64 {
+        millis(self.ttl)
+    }
 }
 
 /// A place in a stream.
@@ -129,6 +137,25 @@ impl Stream {
             self.keep(Arc::clone(&publication));
         }
         publication
+    }
+
+    /// The id of the newest message that is kept.
+    pub(super) fn newest(&self) -> Option<MessageId> {
+        self.ring.back().map(|publication| publication.id)
+    }
+
+    /// The message with this id, when it is kept.
+    pub(super) fn find(&self, id: MessageId) -> Option<Arc<Publication>> {
+        self.ring.iter().rev().find(|publication| publication.id == id).cloned()
+    }
+
+    /// Puts another message into the place of the one with its offset, when that is kept.
+    pub(super) fn replace(&mut self, publication: Publication) {
+        let place = self.ring.binary_search_by_key(&publication.offset, |kept| kept.offset);
+        if let Some(kept) = place.ok().and_then(|place| self.ring.get_mut(place)) {
+            self.bytes = (self.bytes + publication.size()).saturating_sub(kept.size());
+            *kept = Arc::new(publication);
+        }
     }
 
     /// Takes the last `count` kept messages back: they were never said.
@@ -260,7 +287,6 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::MessageId;
     use crate::wire::payload::Payload;
     use std::collections::BTreeMap;
 
@@ -365,6 +391,22 @@ mod tests {
         assert_eq!(missed(&leapt, at(5)), Ok(vec![]));
         assert_eq!(missed(&leapt, at(6)), Err(Missed::Unknown));
         assert_eq!(missed(&leapt, at(1_000_005)), Ok(vec![]));
+    }
+
+    #[test]
+    fn another_message_takes_the_place_of_one() {
+        let mut stream = stream(2);
+        let mut message = Publication { id: MessageId::from_number(2), ..publication(3000, None) };
+        stream.append(message.clone(), true);
+        assert_eq!(stream.newest(), Some(message.id));
+        message = (*stream.find(message.id).unwrap()).clone();
+        let before = stream.bytes();
+        stream.replace(Publication { payload: Payload::from_text("longer"), ..message });
+        assert_eq!(stream.bytes(), before + "longer".len() - "x".len());
+        assert_eq!(stream.find(MessageId::from_number(2)).unwrap().payload, Payload::from_text("longer"));
+        stream.replace(Publication { offset: 9, ..publication(0, None) });
+        assert_eq!(missed(&stream, at(0)), Ok(vec![1, 2, 3]));
+        assert_eq!(stream.find(MessageId::from_number(3)), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::gateway::link::Link;
 use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Publication;
+use crate::gateway::recall::Recall;
+use crate::gateway::receipt::ID_TAG;
 use crate::gateway::rooms::Inside;
 use crate::gateway::rooms::Member;
 use crate::gateway::rules::RoomRules;
@@ -110,12 +112,13 @@ impl<'a> Worker<'a> {
             Step::Join(joining) => self.join(*joining),
             Step::Leave(link, notice) => self.leave(&link, notice),
             Step::Publish(publishing) => self.take_in(*publishing),
+            Step::Ask(Question::Recall(recall), asker) => self.recall(&recall, asker),
             Step::Ask(question, asker) => {
                 let told = self.answer(&question);
                 asker.tell(told);
             }
             Step::Dissolve(notice, why) => self.dissolve(notice, &why),
-            Step::Trim => {}
+            Step::Trim => self.expire(),
             Step::Shed => {
                 if let Some(stream) = &mut self.inside.stream {
                     stream.shed();
@@ -258,7 +261,7 @@ impl<'a> Worker<'a> {
     // === messages ===
 
     fn take_in(&mut self, publishing: Publishing) {
-        let Publishing { message, id, at, unix_ms, receipt, asker } = publishing;
+        let Publishing { mut message, id, at, unix_ms, receipt, asker } = publishing;
         let keeps = self.rules.keeps() && !message.skip_history;
         if let Some(key) = &message.idempotency_key
             && let Some(offset) = self.stream().seen(key)
@@ -267,21 +270,21 @@ impl<'a> Worker<'a> {
             self.answers.push((asker, Published { id, position, duplicate: true }));
             return;
         }
-        let ttl_ms = message.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        let publication = Publication {
-            offset: 0,
-            id,
-            idempotency_key: message.idempotency_key.map(Into::into),
-            payload: message.payload,
-            publisher: message.publisher,
-            operation: message.operation,
-            tags: message.tags,
-            unix_ms,
-            expires_ms: ttl_ms.map(|ttl| unix_ms.saturating_add(ttl)),
-        };
+        // An id that was overtaken on its way here is replaced: in a room ids are in the order of the stream.
+        let newest = if keeps { self.stream().newest() } else { None };
+        let id = newest.filter(|newest| *newest >= id).map_or(id, |newest| self.shared.id_behind(newest));
+        if receipt.is_some() {
+            message.tags.insert(ID_TAG.to_owned(), id.to_string());
+        }
+        let key = message.conflation_key.clone();
+        let expires = message.ttl.map(|ttl| at.saturating_add(ttl));
+        let publication = Publication::of(message, id, (self.room, unix_ms));
         let needs_stream = keeps || publication.idempotency_key.is_some();
         let publication =
             if needs_stream { self.stream().append(publication, keeps) } else { Arc::new(publication) };
+        if let Some(receipt) = &receipt {
+            receipt.is_for(id, publication.offset);
+        }
         let position = self.rules.keeps().then(|| self.stream().position());
         self.answers.push((asker, Published { id, position, duplicate: false }));
         let origin = Origin {
@@ -289,8 +292,8 @@ impl<'a> Worker<'a> {
             at,
             messages: 1,
             slow: self.rules.slow,
-            key: message.conflation_key,
-            expires: message.ttl.map(|ttl| at.saturating_add(ttl)),
+            key,
+            expires,
             receipt,
         };
         self.run.push(Said { publication, origin });
@@ -366,6 +369,23 @@ impl<'a> Worker<'a> {
 
     // === questions ===
 
+    fn recall(&mut self, recall: &Recall, asker: Asker) {
+        let place = (self.archive(), &**self.room);
+        let recalled = if self.rules.keeps() {
+            crate::gateway::recall::recall(recall, self.stream(), place)
+        } else {
+            Err(RoomError::NoHistory)
+        };
+        match recalled {
+            Ok(None) => asker.tell(Ok(Told::Recalled)),
+            Err(error) => asker.tell(Err(error)),
+            Ok(Some(ticket)) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
+                let kept = ticket.await.map_err(|error| RoomError::Store(error.to_string()));
+                asker.tell(kept.map(|()| Told::Recalled));
+            }),
+        }
+    }
+
     fn answer(&mut self, question: &Question) -> Result<Told, RoomError> {
         match question {
             Question::History { query, epoch } => self.history(*query, *epoch).map(Told::History),
@@ -379,6 +399,7 @@ impl<'a> Worker<'a> {
                 Ok(Told::PresenceStats { clients: cards.len(), users: users.len() })
             }
             Question::Clear if !self.rules.keeps() => Err(RoomError::NoHistory),
+            Question::Recall(_) => Ok(Told::Recalled),
             Question::Clear => {
                 self.clear();
                 Ok(Told::Cleared)
@@ -417,6 +438,14 @@ impl<'a> Worker<'a> {
     }
 
     // === what comes later ===
+
+    /// Lets go of what is too old on disk.
+    fn expire(&self) {
+        let oldest = self.unix_ms.saturating_sub(self.rules.keeping.ttl_ms());
+        if let Some(archive) = self.archive() {
+            archive.expire(self.room, oldest, self.inside.stream.is_some());
+        }
+    }
 
     /// Forgets what is too old, and says when to look again; false when the room need not be remembered.
     fn look_ahead(&mut self) -> bool {

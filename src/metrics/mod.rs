@@ -120,6 +120,8 @@ pub struct Metrics {
     pub ingest_lines: Family<ByKind, Counter>,
     /// Lines that came in and could not be taken whole, by reason.
     pub ingest_faults: Family<ByReason, Counter>,
+    /// What chats let go of because of their limits, by kind.
+    pub chat_removed: Family<ByKind, Counter>,
     registry: Mutex<Registry>,
 }
 
@@ -159,6 +161,7 @@ impl Metrics {
             sampled_out: add(r, "pillion_log_sampled_out", "Records left out by sampling"),
             ingest_lines: add(r, "pillion_ingest_lines", "Lines taken in, by kind"),
             ingest_faults: add(r, "pillion_ingest_faults", "Lines not taken whole, by reason"),
+            chat_removed: add(r, "pillion_chat_removed", "What chats let go of because of their limits"),
             registry: Mutex::new(registry),
         }
     }

@@ -14,6 +14,7 @@ pub mod frames;
 pub mod goim;
 pub mod golang_im;
 pub mod lumberjack;
+pub mod multipart;
 pub mod opening;
 pub mod openresty_push;
 pub mod orim;

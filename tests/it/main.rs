@@ -36,6 +36,7 @@ mod ops_logstash;
 mod ops_nginx;
 mod ops_nginx_live;
 mod ops_systemd;
+mod receipts;
 mod sdk;
 mod server_api;
 mod server_api_goim;

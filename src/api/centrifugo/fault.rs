@@ -99,7 +99,9 @@ impl From<message::Error> for Fault {
 impl From<RoomError> for Fault {
     fn from(error: RoomError) -> Self {
         match error {
-            RoomError::NoHistory | RoomError::NoPresence => Self::NotAvailable(error.to_string()),
+            RoomError::NoHistory | RoomError::NoPresence | RoomError::Recall(_) => {
+                Self::NotAvailable(error.to_string())
+            }
             RoomError::UnknownPosition => Self::Unrecoverable,
             RoomError::Busy | RoomError::Store(_) | RoomError::Stopping => Self::Internal(error.to_string()),
         }

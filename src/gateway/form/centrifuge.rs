@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
+use crate::gateway::ChatError;
 use crate::gateway::publication::Card;
 use crate::gateway::publication::Publication;
 use crate::gateway::step::Connected;
@@ -120,14 +122,31 @@ pub(super) fn reply(encoding: Encoding, command: u32, told: Result<Told, RoomErr
             encoding.reply(command, &Reply::History(&result))
         }
         // Clients have no command that clears a room.
-        Ok(Told::Cleared) => return Bytes::new(),
+        Ok(Told::Cleared | Told::Recalled) => return Bytes::new(),
         Err(error) => {
             let kind = match error {
                 RoomError::Busy => Error::TooManyRequests,
-                RoomError::NoHistory | RoomError::NoPresence => Error::NotAvailable,
+                RoomError::NoHistory | RoomError::NoPresence | RoomError::Recall(_) => Error::NotAvailable,
                 RoomError::UnknownPosition => Error::UnrecoverablePosition,
                 RoomError::Store(_) | RoomError::Stopping => Error::Internal,
             };
+            encoding.reply(command, &Reply::Error(kind.because(&error.to_string())))
+        }
+    };
+    frame(encoding, &encoded)
+}
+
+/// The answer to what was asked in a chat.
+pub(in crate::gateway) fn called(
+    encoding: Encoding,
+    command: u32,
+    answer: Result<Value, ChatError>,
+) -> Bytes {
+    let encoded = match answer {
+        Ok(answer) => encoding.reply(command, &Reply::Rpc(Some(&Payload::from_text(&answer.to_string())))),
+        Err(ChatError::Room(error)) => return reply(encoding, command, Err(error)),
+        Err(ChatError::Chat(error)) => {
+            let kind = if error.retryable() { Error::TooManyRequests } else { Error::Internal };
             encoding.reply(command, &Reply::Error(kind.because(&error.to_string())))
         }
     };

@@ -7,6 +7,7 @@ mod centrifuge;
 mod group;
 mod packets;
 
+pub(super) use centrifuge::called;
 pub(super) use centrifuge::frame;
 pub(super) use group::Group;
 pub(super) use group::Said;
@@ -95,7 +96,8 @@ impl Form {
             };
             Frame { bytes, origin: Some(Arc::clone(&group.origin)) }
         };
-        groups.iter().map(frame).collect()
+        // Of signals alone a chat dialect hears nothing.
+        groups.iter().map(frame).filter(|frame| !frame.bytes.is_empty()).collect()
     }
 
     /// A message to a user or session.

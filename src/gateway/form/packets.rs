@@ -40,8 +40,9 @@ pub(super) fn publications(form: Form, publications: &[Arc<Publication>]) -> Byt
 
 /// Messages of a chat's room, one frame each.
 pub(super) fn chat(form: Form, room: &str, publications: &[Arc<Publication>]) -> Bytes {
-    super::joined(publications.iter().map(|one| {
-        let message = message_of(room, one);
+    // A signal would be shown as a message.
+    super::joined(publications.iter().filter(|one| !one.is_signal()).map(|one| {
+        let message = one.chat_message(room);
         match form {
             Form::Orim => of_orim(orim::operation::MESSAGE, &message.json()),
             _ => sent(
@@ -65,7 +66,7 @@ pub(super) fn message(form: Form, message: &Outgoing) -> Bytes {
 
 /// The latest messages of a room, the oldest first; none where there are none, or the dialect has no history.
 pub(super) fn history(form: Form, sequence: u32, page: &HistoryPage) -> Option<Bytes> {
-    let messages = page.publications.iter().rev().map(|one| message_of(&page.room, one));
+    let messages = page.publications.iter().rev().map(|one| one.chat_message(&page.room));
     match form {
         Form::Orim => {
             let frames = super::joined(messages.map(|one| of_orim(orim::operation::SYNC_REPLY, &one.json())));
@@ -92,32 +93,6 @@ pub(super) fn gap(form: Form, room: &str, missing: usize) -> Bytes {
 pub(super) fn farewell(form: Form, reason: &CloseReason) -> Bytes {
     let body = serde_json::json!({ "reason": reason.name() }).to_string();
     sent(form, Packet::push(goim::operation::DISCONNECT_REPLY, body.as_bytes()).to_vec())
-}
-
-/// A publication as a message of the chat: what it does not say of itself is filled in.
-fn message_of(room: &str, publication: &Publication) -> orim::Message {
-    let id = publication.id.to_string();
-    let user = publication.publisher.as_ref().map(|card| card.user.to_string());
-    let dateline = publication.unix_ms / 1000;
-    match orim::Message::read(publication.payload.bytes()) {
-        Ok(message) => orim::Message {
-            id,
-            mid: user.unwrap_or(message.mid),
-            kind: Some(message.kind).filter(|kind| !kind.is_empty()).unwrap_or_else(|| "text".to_owned()),
-            room_id: room.to_owned(),
-            dateline: if message.dateline == 0 { dateline } else { message.dateline },
-            ..message
-        },
-        Err(_) => orim::Message {
-            shop_id: String::new(),
-            kind: "text".to_owned(),
-            msg: publication.payload.text().into_owned(),
-            room_id: room.to_owned(),
-            id,
-            dateline,
-            mid: user.unwrap_or_default(),
-        },
-    }
 }
 
 fn of_orim(operation: i32, json: &str) -> Bytes {

@@ -13,6 +13,7 @@ use crate::gateway::session::Session;
 use crate::gateway::session::State;
 use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
+use crate::gateway::session::chat;
 use crate::gateway::session::ttl;
 use crate::gateway::step::Connected;
 use crate::gateway::step::Greeting;
@@ -140,8 +141,11 @@ impl Ready<'_, '_> {
             }
             Method::Ping => self.reply(id, &Reply::Ping),
             Method::Pong => {}
-            Method::Rpc { method, .. } => {
-                self.fail(id, Error::MethodNotFound, &format!("no rpc method is called {method:?}"));
+            Method::Rpc { method, data } => {
+                match chat::call(self.session, &method, data.as_ref(), self.world) {
+                    Ok(call) => self.effects.push(Effect::Call { call, command: id }),
+                    Err((error, why)) => self.fail(id, error, &why),
+                }
             }
             Method::Send { .. } => self.fail(id, Error::NotAvailable, "publish into a room, or call rpc"),
             Method::SubRefresh { channel, token, .. } => self.renew(id, channel, token),

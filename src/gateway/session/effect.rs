@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::gateway::CloseReason;
+use crate::gateway::chat::Call;
 use crate::gateway::form::Form;
 use crate::gateway::form::answer;
 use crate::gateway::frame::Frame;
@@ -86,6 +87,13 @@ pub(in crate::gateway) enum Effect {
         message: u64,
         /// The reply.
         reply: Bytes,
+    },
+    /// Do something in a chat, and answer the command.
+    Call {
+        /// What.
+        call: Call,
+        /// The command.
+        command: u32,
     },
     /// The rules say no: for the log, the client has its answer.
     Refused(String),

@@ -6,6 +6,7 @@
 //! it comes in as an [`Order`].
 
 mod centrifuge;
+mod chat;
 mod effect;
 mod goim;
 mod golang_im;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
+use crate::chat::Profile;
 use crate::config::Dialect;
 use crate::gateway::CloseReason;
 use crate::gateway::auth::Grant;
@@ -207,6 +209,13 @@ impl Session {
     /// The key under which backends know the client's device.
     pub(super) fn device(&self) -> Option<&str> {
         self.device.as_ref()?.key.as_deref()
+    }
+
+    /// What the login said about the user, for chats; what the login checked counts.
+    pub(super) fn profile(&mut self) -> Option<Profile> {
+        let profile = *self.device.as_mut()?.profile.take()?;
+        let user = self.user()?.to_string();
+        Some(Profile { user, ..profile })
     }
 
     /// The rooms that the session is in.

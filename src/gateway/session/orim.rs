@@ -1,5 +1,6 @@
 //! A session that speaks the dialect of openresty-im.
 
+use crate::chat;
 use crate::gateway::session::Effect;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
@@ -40,14 +41,11 @@ pub(super) fn receive(
         }
         Request::Auth(auth) => {
             let holds = auth.has_its_key();
-            let device = Device { key: Some(auth.key), ..Device::default() };
-            let claim = Claim {
-                user: auth.user,
-                token: auth.token,
-                room: Some(auth.room),
-                accepts: auth.accepts,
-                holds,
-            };
+            // The original's page knows no token: the one that it was given stands in the place of its key.
+            let token = auth.token.clone().or_else(|| Some(auth.key.clone()).filter(|key| is_signed(key)));
+            let profile = Some(Box::new(chat::Profile::of(&auth)));
+            let device = Device { key: Some(auth.key), profile, ..Device::default() };
+            let claim = Claim { user: auth.user, token, room: Some(auth.room), accepts: auth.accepts, holds };
             packets::login(session, packet, claim, device, effects);
         }
         _ if !matches!(session.state, State::Ready(_)) => {}
@@ -73,4 +71,9 @@ pub(super) fn receive(
             }
         }
     }
+}
+
+/// True if this looks like a signed token and not like a key.
+fn is_signed(key: &str) -> bool {
+    key.matches('.').count() == 2
 }

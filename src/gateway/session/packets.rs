@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::chat::Profile;
 use crate::gateway::CloseReason;
 use crate::gateway::form::answer;
 use crate::gateway::session::Credentials;
@@ -28,6 +29,8 @@ pub(super) struct Device {
     pub(super) key: Option<String>,
     /// The room it is in, among those that others have put it in.
     pub(super) room: Option<String>,
+    /// What its login says about its user, for chats.
+    pub(super) profile: Option<Box<Profile>>,
     /// The operations that it takes from others than rooms.
     pub(super) accepts: Vec<i32>,
 }

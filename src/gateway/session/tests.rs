@@ -86,6 +86,7 @@ fn written(effect: &Effect) -> String {
         Effect::Accept(operations) => format!("accept {operations:?}"),
         Effect::Count { room, heartbeat } => format!("count {room:?} {heartbeat:?}"),
         Effect::Read { room, message, reply } => format!("read {room:?} {message} {reply:?}"),
+        Effect::Call { call, command } => format!("call {call:?} {command}"),
         Effect::Refused(why) => format!("refused {why}"),
         Effect::Close(reason) => format!("close {}", reason.detail()),
     }
