@@ -188,9 +188,7 @@ impl Daemon {
 
     /// SIGKILL, then another daemon in the same directory, with the same log server.
     pub(crate) async fn killed_and_started(self, more: &[&str]) -> Self {
-        let Self { mut child, log, directory, .. } = self;
-        within("the kill", child.kill()).await.unwrap();
-        std::fs::remove_file(directory.path().join("notify.sock")).unwrap();
+        let (directory, log) = self.kill().await;
         Self::start_in(directory, log, more).await
     }
 
@@ -203,6 +201,14 @@ impl Daemon {
     /// Waits until a daemon that was killed is gone.
     pub(crate) async fn gone(&mut self) {
         within("pillion is gone", self.child.wait()).await.unwrap();
+    }
+
+    /// SIGKILL: what remains is the directory, and the log server that goes on listening.
+    pub(crate) async fn kill(mut self) -> (TempDir, LogServer) {
+        self.signal(rustix::process::Signal::KILL);
+        within("pillion ends", self.child.wait()).await.unwrap();
+        std::fs::remove_file(self.path("notify.sock")).unwrap();
+        (self.directory, self.log)
     }
 
     /// Waits for the end.

@@ -40,6 +40,7 @@ mod ops_nginx_live;
 mod ops_systemd;
 mod people;
 mod receipts;
+mod sdk;
 mod server_api;
 mod server_api_goim;
 mod server_api_rooms;
