@@ -22,6 +22,7 @@ use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::receipt::Counts;
 use crate::gateway::registry::Online;
+use crate::gateway::session::Pass;
 use crate::gateway::step::Asker;
 use crate::gateway::step::HistoryPage;
 use crate::gateway::step::Present;
@@ -35,6 +36,7 @@ use crate::gateway::stream::Query;
 use crate::ids::Epoch;
 use crate::ids::SessionId;
 use crate::wire::centrifuge::Unsubscribed;
+use crate::wire::payload::Payload;
 
 /// Whom something is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,21 @@ pub struct Target {
     pub session: Option<String>,
     /// Not these sessions.
     pub except: Vec<String>,
+}
+
+/// How a session is put into a room.
+#[derive(Clone, Debug, Default)]
+pub struct Stay {
+    /// It catches up from here.
+    pub since: Option<Position>,
+    /// What others there learn about it.
+    pub info: Option<Payload>,
+    /// What it is told with the news.
+    pub data: Option<Payload>,
+    /// When it must leave, in Unix seconds.
+    pub expires: Option<u64>,
+    /// True when it does not show among those who are there.
+    pub hidden: bool,
 }
 
 impl Target {
@@ -195,8 +212,10 @@ impl Gateway {
     }
 
     /// Has sessions be in a room; gives how many were asked.
-    pub fn subscribe(&self, target: &Target, room: &str, since: Option<Position>) -> usize {
-        self.order(target, || Order::Subscribe { room: room.to_owned(), since })
+    pub fn subscribe(&self, target: &Target, room: &str, stay: &Stay) -> usize {
+        let Stay { since, info, data, expires, hidden } = stay.clone();
+        let pass = Pass { info: info.map(Arc::new), data: data.map(Arc::new), ttl: None, hidden };
+        self.order(target, || Order::Subscribe { room: room.to_owned(), since, pass: pass.clone(), expires })
     }
 
     /// Has sessions leave a room; gives how many were asked.

@@ -77,6 +77,7 @@ pub use chat::ChatError;
 pub use chat::ROOMS_MAX;
 pub use chat::Standing;
 pub use close::CloseReason;
+pub use control::Stay;
 pub use control::Target;
 pub use emulation::EmulationError;
 pub use publication::Card;
