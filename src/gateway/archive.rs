@@ -100,7 +100,7 @@ struct Publisher {
 
 /// A payload as it is kept; bytes in Base64.
 #[derive(Serialize, Deserialize)]
-enum Content {
+pub(super) enum Content {
     #[serde(rename = "j")]
     Json(String),
     #[serde(rename = "t")]
@@ -398,7 +398,8 @@ fn decoded(offset: u64, value: &[u8]) -> Option<Publication> {
 }
 
 impl Content {
-    fn of(payload: &Payload) -> Self {
+    /// A payload, to be kept.
+    pub(super) fn of(payload: &Payload) -> Self {
         let text = || String::from_utf8_lossy(payload.bytes()).into_owned();
         match payload.kind() {
             Kind::Json => Self::Json(text()),
@@ -407,7 +408,8 @@ impl Content {
         }
     }
 
-    fn payload(self) -> Option<Payload> {
+    /// The payload that was kept.
+    pub(super) fn payload(self) -> Option<Payload> {
         match self {
             Self::Json(json) => Payload::restore(Kind::Json, json.as_bytes()),
             Self::Text(text) => Payload::restore(Kind::Text, text.as_bytes()),

@@ -321,9 +321,10 @@ impl<'a> Worker<'a> {
         let mut encoded = Encoded::default();
         let receipts: Vec<_> = run.iter().filter_map(|said| said.origin.receipt.clone()).collect();
         let grouped = crate::gateway::form::grouped(run);
+        let epoch = self.inside.stream.as_ref().map(|stream| stream.position().epoch);
         for member in self.inside.members.values() {
             let form = member.link.form();
-            let frames = encoded.frames(form, || form.run(self.room, &grouped));
+            let frames = encoded.frames(form, || form.run(self.room, epoch, &grouped));
             receipts.iter().for_each(|receipt| receipt.queued());
             self.hand_over(&member.link, frames);
         }
