@@ -35,6 +35,9 @@ use crate::gateway::step::Question;
 use crate::gateway::step::RoomError;
 use crate::gateway::step::Step;
 use crate::gateway::stream::Query;
+use crate::gateway::throttle::Act;
+use crate::gateway::throttle::Pace;
+use crate::gateway::throttle::seconds;
 use crate::ids::MessageId;
 use crate::wire::payload::Payload;
 
@@ -126,6 +129,17 @@ impl Gateway {
             Err(Refusal::Expired) => Err("the token has expired: open the chat again".to_owned()),
             Err(Refusal::Close(reason)) => Err(reason.detail().into_owned()),
         }
+    }
+
+    /// May this user say or do something in a chat now, as often as `limits.publish_rate` lets its sessions publish?
+    ///
+    /// # Errors
+    ///
+    /// The seconds until it may.
+    pub fn check_pace(&self, user: &str) -> Result<(), u64> {
+        let settings = self.shared.settings.load();
+        let pace = Pace { throttle: &self.shared.throttle, rates: &settings.rates, now: clock::uptime() };
+        pace.check(Act::Publish, user, user).map_err(seconds)
     }
 
     /// Says something in a chat for a user without a session, and has the chat remember that it spoke.

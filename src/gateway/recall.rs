@@ -46,8 +46,8 @@ pub enum RecallError {
 /// Puts a tombstone in the place of a message; gives what resolves when that is kept.
 pub(super) fn recall(
     recall: &Recall,
-    stream: &mut Stream,
     (archive, room): (Option<&Archive>, &str),
+    stream: &mut Stream,
 ) -> Result<Option<Ticket>, RoomError> {
     let kept = stream.find(recall.id);
     let kept = kept.or_else(|| archive.and_then(|archive| archive.find(room, recall.id)).map(Arc::new));

@@ -309,6 +309,17 @@ async fn replies_of_the_original_come_word_for_word() {
 }
 
 #[tokio::test]
+async fn who_speaks_too_often_is_told_when_it_may() {
+    let daemon = Daemon::start(&[TRIAL, "limits.publish_rate=1/m burst 1"]).await;
+    let page = Page::of(&open(&daemon, "/open/im?mid=5", "").await);
+    assert_eq!(page.say(&daemon, "one").await.json()["success"], true);
+    let heard = page.say(&daemon, "two").await;
+    assert_eq!((heard.status, heard.json()["success"].clone()), (429, json!(false)));
+    let wait: u64 = heard.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
 async fn what_is_said_before_a_login_disturbs_nothing() {
     let daemon = Daemon::start(&[TRIAL]).await;
     let page = Page::of(&open(&daemon, "/open/im?mid=5", "").await);

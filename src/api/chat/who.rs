@@ -72,6 +72,13 @@ pub(super) async fn speaker(call: &Call<'_>, query: &Query, room: &str) -> Resul
     }
 }
 
+/// The user who says or does something in a room, no more often than its sessions may publish.
+pub(super) async fn actor(call: &Call<'_>, query: &Query, room: &str) -> Result<String, Fault> {
+    let user = speaker(call, query, room).await?;
+    call.means.gateway.check_pace(&user).map_err(Fault::TooOften)?;
+    Ok(user)
+}
+
 /// Whoever may act for a shop: a backend, its staff, and anybody in a trial.
 pub(super) async fn staff(call: &Call<'_>, query: &Query, shop: &str) -> Result<Who, Fault> {
     let who = needed(call, query).await?;
