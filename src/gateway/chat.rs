@@ -28,6 +28,7 @@ use crate::gateway::publication::Publication;
 use crate::gateway::publication::SIGNAL;
 use crate::gateway::recall::Recall;
 use crate::gateway::recall::RecallError;
+use crate::gateway::receipt::Acknowledged;
 use crate::gateway::session::Refusal;
 use crate::gateway::step::Asker;
 use crate::gateway::step::Question;
@@ -68,6 +69,8 @@ pub(super) enum Call {
     Recall(String, Place),
     /// It asks what it has not read in these rooms.
     Unread(Vec<String>),
+    /// It acknowledges a message whose publisher waits for that.
+    Acknowledge(String, Place),
 }
 
 /// Which message is meant: clients of the chat dialects know ids, others offsets.
@@ -166,6 +169,7 @@ impl Gateway {
     ///
     /// [`ChatError`]; then the offset is where it was.
     pub fn mark_read(&self, user: &str, room: &str, id: MessageId) -> Result<bool, ChatError> {
+        self.shared.receipts.acknowledged(room, Acknowledged::Id(id), &user.into());
         let moved = self.chat().ack(user, room, id, unix_ms())?;
         if moved {
             let said = json!({ "type": "read", "mid": user, "id": id.to_string() });
@@ -217,7 +221,7 @@ impl Gateway {
     }
 
     /// Carries out what a client asks for; gives the answer.
-    pub(super) async fn call(&self, user: &str, call: Call) -> Result<Value, ChatError> {
+    pub(super) async fn call(&self, user: &Arc<str>, call: Call) -> Result<Value, ChatError> {
         Ok(match call {
             Call::Typing(room) => json!({ "told": self.tell_typing(user, &room)? }),
             Call::Read(room, place) => {
@@ -228,6 +232,13 @@ impl Gateway {
                 let id = self.message_at(&room, place).await?;
                 self.recall(user, &room, id).await?;
                 json!({})
+            }
+            Call::Acknowledge(room, place) => {
+                let message = match place {
+                    Place::Id(id) => Acknowledged::Id(id),
+                    Place::Offset(offset) => Acknowledged::Offset(offset),
+                };
+                json!({ "awaited": self.shared.receipts.acknowledged(&room, message, user) })
             }
             Call::Unread(rooms) => {
                 let standings = self.unread(user, &rooms).await?;

@@ -18,7 +18,6 @@ use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::receipt::Counts;
-use crate::gateway::receipt::Receipt;
 use crate::gateway::registry::Online;
 use crate::gateway::step::Asker;
 use crate::gateway::step::HistoryPage;
@@ -89,14 +88,24 @@ impl Gateway {
         patience: Duration,
     ) -> Result<(Published, Counts), RoomError> {
         let (asker, answer) = oneshot::channel();
-        let receipt = Receipt::new(wanted);
+        let receipts = &self.shared.receipts;
+        let receipt = receipts.open(room, wanted).ok_or(RoomError::Busy)?;
         let noted = Some(Arc::clone(&receipt));
-        self.shared.publish(room, message, noted, Asker::Caller(asker)).map_err(|_| RoomError::Busy)?;
-        match answer.await {
-            Ok(Ok(Told::Published(published))) => Ok((published, receipt.wait(patience).await)),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(_)) | Err(_) => Err(RoomError::Stopping),
-        }
+        let submitted = self.shared.publish(room, message, noted, Asker::Caller(asker));
+        let outcome = match submitted.map(|_| answer) {
+            Err(_) => Err(RoomError::Busy),
+            Ok(answer) => match answer.await {
+                // What was published before has its own receipt, or had.
+                Ok(Ok(Told::Published(published))) if published.duplicate => {
+                    Ok((published, Counts::default()))
+                }
+                Ok(Ok(Told::Published(published))) => Ok((published, receipt.wait(patience).await)),
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(_)) | Err(_) => Err(RoomError::Stopping),
+            },
+        };
+        receipts.close(room, &receipt);
+        outcome
     }
 
     /// A page of what was said in a room; with `epoch`, only of the stream with that name.

@@ -106,6 +106,7 @@ use crate::gateway::budget::Budget;
 use crate::gateway::connection::Connection;
 use crate::gateway::emulation::Tokens;
 use crate::gateway::heartbeat::Wheel;
+use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Rooms;
 use crate::gateway::settings::Settings;
@@ -239,6 +240,7 @@ pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Err
         lost: Lost::new(&means.metrics),
         throttle: Throttle::new(&means.metrics),
         tokens: Tokens::new().map_err(|_| Error::Random)?,
+        receipts: Receipts::default(),
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })

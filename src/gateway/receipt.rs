@@ -1,17 +1,29 @@
 //! What became of one message: to how many sessions it was written, and how many users have acknowledged it.
 //!
-//! The publisher who asked for it waits until everybody has it or its time is up, and then gets the counts.
+//! The publisher who asked for it waits until everybody has it or its time is up, and then gets the counts. Users
+//! acknowledge by the message's id, which such a message carries as the tag `msg_id`, or by its offset.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::ids::MessageId;
+
 /// The most users whose acknowledgements one receipt counts.
 const USERS_MAX: usize = 65_536;
+
+/// The most receipts that are open at the same time.
+const OPEN_MAX: usize = 65_536;
+
+/// The tag with the id of a message whose publisher waits for acknowledgements.
+pub(super) const ID_TAG: &str = "msg_id";
 
 /// The counts of one message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,12 +53,81 @@ struct State {
     wanted: Option<usize>,
     /// True once everybody who is to get it is counted.
     complete: bool,
+    /// The message: its id, and its offset where it has one.
+    message: Option<(MessageId, u64)>,
+}
+
+/// The receipts that are waited for, by room.
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    open: Mutex<HashMap<Box<str>, Vec<Weak<Receipt>>>>,
+}
+
+impl Receipts {
+    /// A receipt for a message in `room` that waits for `wanted` acknowledgements beside the writing, if for any; none
+    /// when too many are open.
+    pub(super) fn open(&self, room: &str, wanted: Option<usize>) -> Option<Arc<Receipt>> {
+        let mut open = self.lock();
+        if open.values().map(Vec::len).sum::<usize>() >= OPEN_MAX {
+            open.retain(|_, receipts| {
+                receipts.retain(|receipt| receipt.strong_count() > 0);
+                !receipts.is_empty()
+            });
+        }
+        let full = open.values().map(Vec::len).sum::<usize>() >= OPEN_MAX;
+        let receipt = (!full).then(|| Receipt::new(wanted))?;
+        open.entry(room.into()).or_default().push(Arc::downgrade(&receipt));
+        Some(receipt)
+    }
+
+    /// Nobody waits for this receipt any longer.
+    pub(super) fn close(&self, room: &str, receipt: &Arc<Receipt>) {
+        let mut open = self.lock();
+        let Some(receipts) = open.get_mut(room) else { return };
+        receipts.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(receipt)));
+        if receipts.is_empty() {
+            open.remove(room);
+        }
+    }
+
+    /// A user has acknowledged a message of a room: by its id, or by its offset. False when nobody waits for it.
+    pub(super) fn acknowledged(&self, room: &str, message: Acknowledged, user: &Arc<str>) -> bool {
+        let receipts = self.lock().get(room).cloned().unwrap_or_default();
+        let open = receipts.iter().filter_map(Weak::upgrade).filter(|receipt| receipt.is_of(message));
+        open.map(|receipt| receipt.acknowledged(user)).count() > 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Vec<Weak<Receipt>>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which message a user acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledged {
+    /// The one with this id.
+    Id(MessageId),
+    /// The one at this offset.
+    Offset(u64),
 }
 
 impl Receipt {
     /// A receipt that waits for `wanted` acknowledgements beside the writing, if for any.
-    pub(super) fn new(wanted: Option<usize>) -> Arc<Self> {
+    fn new(wanted: Option<usize>) -> Arc<Self> {
         Arc::new(Self { state: Mutex::new(State { wanted, ..State::default() }), change: Notify::new() })
+    }
+
+    /// The message was taken in.
+    pub(super) fn is_for(&self, id: MessageId, offset: u64) {
+        self.change(|state| state.message = Some((id, offset)));
+    }
+
+    fn is_of(&self, message: Acknowledged) -> bool {
+        let own = self.state().message;
+        own.is_some_and(|(id, offset)| match message {
+            Acknowledged::Id(other) => id == other,
+            Acknowledged::Offset(other) => offset == other && other > 0,
+        })
     }
 
     /// The message is on its way to one more session.
@@ -91,18 +172,22 @@ impl Receipt {
         };
         // Whoever waits gets what is known by then.
         drop(tokio::time::timeout(patience, done).await);
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).counts
+        self.state().counts
     }
 
     fn is_done(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let Counts { queued, written, lost, acknowledged } = state.counts;
         state.complete && written + lost >= queued && state.wanted.is_none_or(|wanted| acknowledged >= wanted)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.state());
         self.change.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,6 +205,22 @@ mod tests {
         receipt.lost();
         let counts = receipt.wait(Duration::from_secs(600)).await;
         assert_eq!(counts, Counts { queued: 2, written: 1, lost: 1, acknowledged: 0 });
+    }
+
+    #[test]
+    fn users_acknowledge_the_messages_that_somebody_waits_for() {
+        let receipts = Receipts::default();
+        let receipt = receipts.open("r", Some(2)).unwrap();
+        receipt.is_for(MessageId::from_number(7), 3);
+        let ack = |room: &str, message, user: &str| receipts.acknowledged(room, message, &user.into());
+        assert!(ack("r", Acknowledged::Id(MessageId::from_number(7)), "u"));
+        assert!(ack("r", Acknowledged::Offset(3), "v"));
+        assert!(!ack("r", Acknowledged::Offset(0), "v"));
+        assert!(!ack("r", Acknowledged::Offset(4), "v"));
+        assert!(!ack("s", Acknowledged::Offset(3), "v"));
+        assert_eq!(receipt.state().counts.acknowledged, 2);
+        receipts.close("r", &receipt);
+        assert!(!ack("r", Acknowledged::Offset(3), "w"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::pulse::Beat;
 use crate::gateway::receipt::Receipt;
+use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Busy;
 use crate::gateway::rooms::Inside;
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) calls: Arc<Semaphore>,
     pub(super) throttle: Throttle,
     pub(super) tokens: Tokens,
+    pub(super) receipts: Receipts,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
 }

@@ -21,6 +21,7 @@ use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Publication;
 use crate::gateway::recall::Recall;
+use crate::gateway::receipt::ID_TAG;
 use crate::gateway::rooms::Inside;
 use crate::gateway::rooms::Member;
 use crate::gateway::rules::RoomRules;
@@ -260,7 +261,7 @@ impl<'a> Worker<'a> {
     // === messages ===
 
     fn take_in(&mut self, publishing: Publishing) {
-        let Publishing { message, id, at, unix_ms, receipt, asker } = publishing;
+        let Publishing { mut message, id, at, unix_ms, receipt, asker } = publishing;
         let keeps = self.rules.keeps() && !message.skip_history;
         if let Some(key) = &message.idempotency_key
             && let Some(offset) = self.stream().seen(key)
@@ -272,12 +273,18 @@ impl<'a> Worker<'a> {
         // An id that was overtaken on its way here is replaced: in a room ids are in the order of the stream.
         let newest = if keeps { self.stream().newest() } else { None };
         let id = newest.filter(|newest| *newest >= id).map_or(id, |newest| self.shared.id_behind(newest));
+        if receipt.is_some() {
+            message.tags.insert(ID_TAG.to_owned(), id.to_string());
+        }
         let key = message.conflation_key.clone();
         let expires = message.ttl.map(|ttl| at.saturating_add(ttl));
         let publication = Publication::of(message, id, (self.room, unix_ms));
         let needs_stream = keeps || publication.idempotency_key.is_some();
         let publication =
             if needs_stream { self.stream().append(publication, keeps) } else { Arc::new(publication) };
+        if let Some(receipt) = &receipt {
+            receipt.is_for(id, publication.offset);
+        }
         let position = self.rules.keeps().then(|| self.stream().position());
         self.answers.push((asker, Published { id, position, duplicate: false }));
         let origin = Origin {

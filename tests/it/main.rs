@@ -36,6 +36,7 @@ mod ops_logstash;
 mod ops_nginx;
 mod ops_nginx_live;
 mod ops_systemd;
+mod receipts;
 mod server_api;
 mod server_api_goim;
 mod server_api_rooms;

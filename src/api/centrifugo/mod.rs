@@ -21,6 +21,7 @@ mod params;
 mod pattern;
 mod presence;
 mod publish;
+mod receipt;
 mod sessions;
 
 use hyper::Method as Verb;

@@ -17,6 +17,8 @@ use crate::api::centrifugo::method::Method;
 use crate::api::centrifugo::params::any;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
+use crate::api::centrifugo::receipt::Receipt;
+use crate::api::centrifugo::receipt::Wish;
 use crate::api::message;
 use crate::gateway::Outgoing;
 use crate::gateway::Position;
@@ -48,6 +50,8 @@ struct Request {
     tags: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "lenient")]
     idempotency_key: String,
+    #[serde(default)]
+    receipt: Option<Wish>,
 }
 
 /// Where the message stands; empty in a room without history.
@@ -57,6 +61,8 @@ pub(super) struct PublishResult {
     offset: u64,
     #[serde(skip_serializing_if = "String::is_empty")]
     epoch: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<Receipt>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,7 +77,7 @@ fn is_zero(number: &u64) -> bool {
 /// Publishes into a room.
 pub(super) async fn publish(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<PublishResult, Fault> {
     let request: Request = read(params)?;
-    into(call, caller, &request.channel, request.outgoing(call)?).await
+    into(call, caller, (&request.channel, request.receipt), request.outgoing(call)?).await
 }
 
 /// Publishes into several rooms: each has its own answer.
@@ -101,7 +107,7 @@ async fn one_of_many(
     room: String,
     outgoing: &Outgoing,
 ) -> Reply<PublishResult> {
-    let published = into(call, caller, &room, outgoing.clone()).await;
+    let published = into(call, caller, (&room, None), outgoing.clone()).await;
     if let Err(fault) = &published {
         call.refuse(Method::Broadcast.endpoint(), fault.outcome(), (fault.code(), &fault.message()));
     }
@@ -111,17 +117,29 @@ async fn one_of_many(
 async fn into(
     call: &Call<'_>,
     caller: &Caller,
-    room: &str,
+    (room, wish): (&str, Option<Wish>),
     outgoing: Outgoing,
 ) -> Result<PublishResult, Fault> {
     call.check_room(room).map_err(Fault::BadRequest)?;
     let bytes = outgoing.payload.bytes().len();
-    let Published { id, position, duplicate } = call.means.gateway.publish(room, outgoing).await?;
+    let gateway = &call.means.gateway;
+    let (published, receipt) = match wish {
+        None => (gateway.publish(room, outgoing).await?, None),
+        Some(wish) => {
+            let (wanted, patience) = wish.read()?;
+            let (published, counts) = gateway.publish_with_receipt(room, outgoing, wanted, patience).await?;
+            (published, Some(Receipt::of(&published, counts)))
+        }
+    };
+    let Published { id, position, duplicate } = published;
     if !duplicate {
         call.published(&caller.name, room, id, bytes);
     }
-    let Some(Position { offset, epoch }) = position else { return Ok(PublishResult::default()) };
-    Ok(PublishResult { offset, epoch: epoch.to_string() })
+    let (offset, epoch) = match position {
+        Some(Position { offset, epoch }) => (offset, epoch.to_string()),
+        None => (0, String::new()),
+    };
+    Ok(PublishResult { offset, epoch, receipt })
 }
 
 impl Request {

@@ -1,4 +1,4 @@
-//! What a session asks for in a chat: the rpc methods `typing`, `read`, `recall` and `unread`.
+//! What a session asks for beside messages: the rpc methods `typing`, `read`, `recall`, `unread` and `ack`.
 //!
 //! Their data is a JSON object: `{"room"}`, `{"room","id"}` or `{"room","offset"}`, `{"rooms"}`; an id is a text, because scripts can not hold
 //! it as a number.
@@ -34,7 +34,7 @@ pub(super) fn call(
 ) -> Result<Call, (Error, String)> {
     let needs = match method {
         "typing" => r#"{"room":"…"}"#,
-        "read" | "recall" => r#"{"room":"…","id":"…"} or {"room":"…","offset":1}"#,
+        "read" | "recall" | "ack" => r#"{"room":"…","id":"…"} or {"room":"…","offset":1}"#,
         "unread" => r#"{"rooms":["…"]}"#,
         _ => return Err((Error::MethodNotFound, format!("no rpc method is called {method:?}"))),
     };
@@ -71,5 +71,9 @@ pub(super) fn call(
             Place::Id(MessageId::from_number(id))
         }
     };
-    Ok(if method == "read" { Call::Read(room, place) } else { Call::Recall(room, place) })
+    Ok(match method {
+        "read" => Call::Read(room, place),
+        "ack" => Call::Acknowledge(room, place),
+        _ => Call::Recall(room, place),
+    })
 }
