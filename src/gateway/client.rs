@@ -230,7 +230,7 @@ impl Client {
         }
     }
 
-    fn join(&self, entrance: Entrance, arrival: &Arc<Arrival>) {
+    fn join(&mut self, entrance: Entrance, arrival: &Arc<Arrival>) {
         let Entrance { room, since, recovers, join_leave, pass } = entrance;
         let joining = Joining {
             link: Arc::clone(&self.link),
@@ -242,8 +242,17 @@ impl Client {
         };
         // On record before the client knows: whoever asks the log then finds it.
         self.shared.means.trail.room_manage(&self.subject(), &room, "in room ok.");
-        if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_err() {
-            self.link.close(CloseReason::NoRoom);
+        if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_ok() {
+            return;
+        }
+        self.shared.means.trail.memory_msg(&self.subject(), &format!("{room:?}: {}", RoomError::Busy));
+        match arrival.refused() {
+            Some(Welcome::Subscribed(command)) => {
+                self.session.forget(&room);
+                self.busy(Some(command));
+            }
+            // A login without one of its rooms is no login.
+            _ => self.link.close(CloseReason::NoRoom),
         }
     }
 

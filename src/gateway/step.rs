@@ -285,6 +285,11 @@ impl Arrival {
         Arc::new(Self { state: Mutex::new(state) })
     }
 
+    /// A room could not be entered; gives the welcome that will not be said.
+    pub(super) fn refused(&self) -> Option<Welcome> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).welcome.take()
+    }
+
     /// Notes that one room is entered; gives the welcome, and all rooms, when it was the last one.
     pub(super) fn arrived(&self, entered: Entered) -> Option<(Welcome, Vec<Entered>)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@ mod daemon;
 mod dialects;
 mod docs;
 mod gateway;
+mod gateway_limits;
 mod ingest;
 mod journal;
 mod log_on_disk;

@@ -225,6 +225,11 @@ impl Session {
         &self.rooms
     }
 
+    /// A room did not let the session in.
+    pub(super) fn forget(&mut self, room: &str) {
+        self.rooms.retain(|joined| joined != room);
+    }
+
     /// The connection is open: a client that brought its token in the address logs in now.
     pub(super) fn start(&mut self, credentials: Credentials, effects: &mut Vec<Effect>) {
         match self.form.dialect() {
