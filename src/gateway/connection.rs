@@ -185,6 +185,8 @@ impl Connection {
             self.flush()?;
         }
         if readable {
+            // What was asked of the session came before what the client says now: it may be the answer to it.
+            self.obey();
             self.read()?;
         }
         Ok(())
@@ -200,7 +202,9 @@ impl Connection {
         if latest > LATE {
             self.client.shared.means.trail.msg_send_late(&self.client.subject(), latest);
         }
-        flushed.map_err(|_| CloseReason::PeerGone)
+        let expired = flushed.map_err(|_| CloseReason::PeerGone)?;
+        self.client.shared.lost.expired.inc_by(expired as u64);
+        Ok(())
     }
 
     fn read(&mut self) -> Result<(), CloseReason> {

@@ -81,12 +81,24 @@ pub(super) struct Lost {
     pub(super) slow: Counter,
     /// They made room for newer ones, and the client was told.
     pub(super) gap: Counter,
+    /// The session ended because memory is short.
+    pub(super) memory_short: Counter,
+    /// They were too old when there was room.
+    pub(super) expired: Counter,
+    /// The session ended for another reason before they were written.
+    pub(super) closed: Counter,
 }
 
 impl Lost {
     pub(super) fn new(metrics: &crate::metrics::Metrics) -> Self {
         let of = |reason| metrics.undelivered.get_or_create(&ByReason { reason }).clone();
-        Self { slow: of("slow"), gap: of("gap") }
+        Self {
+            slow: of("slow"),
+            gap: of("gap"),
+            memory_short: of("memory_short"),
+            expired: of("expired"),
+            closed: of("closed"),
+        }
     }
 }
 
@@ -158,9 +170,10 @@ impl Shared {
         self.message_ids.next(unix_ms).max(MessageId::from_number(newest.number() + 1))
     }
 
-    /// A function that counts the delay of messages.
+    /// A function that counts messages written, and their delay.
     pub(super) fn observer(&self) -> impl FnMut(Duration, u32) {
         |delay, messages| {
+            self.deliveries.inc_by(messages.into());
             for _ in 0..messages {
                 self.means.metrics.send_delay.observe(delay.as_secs_f64());
             }
@@ -170,7 +183,10 @@ impl Shared {
     /// Counts what became of frames.
     pub(super) fn count(&self, sent: Sent) {
         match sent {
-            Sent::Accepted { lost: 0 } | Sent::Closing => {}
+            Sent::Accepted { lost: 0 } | Sent::Closing { lost: 0 } => {}
+            Sent::Closing { lost } => {
+                self.lost.closed.inc_by(lost as u64);
+            }
             Sent::Accepted { lost } => {
                 self.lost.gap.inc_by(lost as u64);
             }
@@ -238,7 +254,7 @@ impl Shared {
                 return;
             }
             excess = excess.saturating_sub(waiting);
-            link.shed(waiting);
+            self.lost.memory_short.inc_by(link.shed(waiting) as u64);
         }
     }
 }

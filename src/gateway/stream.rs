@@ -123,6 +123,11 @@ impl Stream {
         self.seen.as_ref()?.offsets.get(key).copied()
     }
 
+    /// True while there is an idempotency key to be remembered.
+    pub(super) fn knows_keys(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// Takes `publication` in: when it is kept it gets the next offset, else none.
     pub(super) fn append(&mut self, mut publication: Publication, keeps: bool) -> Arc<Publication> {
         if keeps {
@@ -165,6 +170,7 @@ impl Stream {
             self.top = self.top.min(publication.offset.saturating_sub(1));
             if let (Some(key), Some(seen)) = (&publication.idempotency_key, &mut self.seen) {
                 seen.offsets.remove(key);
+                seen.order.retain(|(_, remembered)| remembered != key);
             }
         }
     }

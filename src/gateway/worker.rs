@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
+use crate::config::Slow;
 use crate::gateway::Shared;
 use crate::gateway::archive::Archive;
 use crate::gateway::form::Encoded;
@@ -17,7 +18,6 @@ use crate::gateway::form::Said;
 use crate::gateway::frame::Frame;
 use crate::gateway::frame::Origin;
 use crate::gateway::link::Link;
-use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Publication;
 use crate::gateway::recall::Recall;
@@ -158,6 +158,9 @@ impl<'a> Worker<'a> {
             Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info, hidden };
         let is_new = self.inside.members.insert(link.key(), member).is_none();
         link.resumes(self.room);
+        if self.rules.slow == Slow::DropOldest {
+            link.is_led_into(self.room, arrival.is_led());
+        }
         if let Some((welcome, entered)) = arrival.arrived(entered) {
             self.welcome(&link, &welcome, &entered);
         }
@@ -221,6 +224,9 @@ impl<'a> Worker<'a> {
             self.shared.count(link.send(&[notice], self.now, &mut self.shared.observer()));
         }
         let member = self.inside.members.remove(&link.key());
+        if self.rules.slow == Slow::DropOldest {
+            link.is_led_into(self.room, false);
+        }
         if member.is_some_and(|member| !member.hidden) && self.rules.join_leave {
             self.tell_members(link, false);
         }
@@ -363,9 +369,6 @@ impl<'a> Worker<'a> {
 
     fn hand_over(&self, link: &Link, frames: &[Frame]) {
         let sent = link.send(frames, clock::uptime(), &mut self.shared.observer());
-        if let Sent::Accepted { .. } = sent {
-            self.shared.deliveries.inc_by(crate::gateway::frame::messages(frames) as u64);
-        }
         self.shared.count(sent);
     }
 
@@ -436,7 +439,11 @@ impl<'a> Worker<'a> {
         let in_memory = if self.rules.durable { keeping.size.min(DURABLE_RING) } else { keeping.size };
         let in_memory = crate::gateway::stream::Keeping { size: in_memory, ..keeping };
         stream.trim(in_memory, self.unix_ms);
-        let linger = if self.rules.durable { DURABLE_LINGER } else { keeping.ttl.max(SEEN_FOR) };
+        let linger = match (self.rules.durable, stream.knows_keys()) {
+            (true, false) => DURABLE_LINGER,
+            (true, true) => SEEN_FOR,
+            (false, _) => keeping.ttl.max(SEEN_FOR),
+        };
         if self.inside.members.is_empty() && self.now >= self.inside.touched.saturating_add(linger) {
             return false;
         }
