@@ -62,6 +62,8 @@ pub(super) fn gateway(read: Reader<'_>) -> Gateway {
         routes: routes(read, pong_timeout),
         tcp: check::stream_addresses(read, "gateway.tcp", "goim's packets need"),
         namespaces: namespace::namespaces(read),
+        inbox_size: read.amount("gateway.inbox_size", 1..=10_000),
+        inbox_ttl: read.duration("gateway.inbox_ttl", Bare::Seconds, "would keep nothing for anybody"),
         memory: read.size("gateway.memory", MEMORY_MIN..=SIZE_MAX),
         login_timeout: read.duration("gateway.login_timeout", Bare::Seconds, "would leave no time to log in"),
         ping_interval,

@@ -142,6 +142,10 @@ pub struct Gateway {
     pub pong_timeout: Duration,
     /// Bytes that may wait for one client; more, and it is disconnected.
     pub client_queue: usize,
+    /// Messages that wait for one user who is not there; the oldest make room.
+    pub inbox_size: usize,
+    /// How long they wait.
+    pub inbox_ttl: Duration,
     /// Bytes that messages may take in the whole process, kept in rooms or waiting for clients.
     pub memory: usize,
     /// Origins that browsers may come from; empty allows any.

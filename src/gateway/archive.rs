@@ -100,7 +100,7 @@ struct Publisher {
 
 /// A payload as it is kept; bytes in Base64.
 #[derive(Serialize, Deserialize)]
-enum Content {
+pub(super) enum Content {
     #[serde(rename = "j")]
     Json(String),
     #[serde(rename = "t")]
@@ -128,10 +128,27 @@ impl Archive {
         Ok(Self { store, crashes, looked_at: Mutex::default() })
     }
 
+    /// Lets go of messages of a room that is not known any longer: a new stream begins with nothing.
+    fn forget_remains(&self, room: &str) {
+        if self.read(room, &Span::prefix(room_key(room)), Direction::Up, 1).is_empty() {
+            return;
+        }
+        let mut batch = Batch::new();
+        batch.delete_range(Table::Publications, &Span::prefix(room_key(room)));
+        index::clear(&mut batch, room);
+        if let Err(error) = self.store.submit(batch) {
+            tracing::error!(room, %error, "what is left of a former room can not be removed");
+        }
+    }
+
     /// The stream of a room with the last `ring` of its messages; none when nothing is kept, or it can not be read.
     pub(super) fn load(&self, room: &str, ring: usize) -> Option<Stream> {
         let standing = match self.store.read(Table::Rooms, room_key(room).as_ref()) {
-            Ok(standing) => serde_json::from_slice::<Standing>(&standing?).ok()?,
+            Ok(Some(standing)) => serde_json::from_slice::<Standing>(&standing).ok()?,
+            Ok(None) => {
+                self.forget_remains(room);
+                return None;
+            }
             Err(error) => {
                 tracing::error!(room, %error, "the history of a room can not be read: it begins anew");
                 return None;
@@ -268,11 +285,13 @@ impl Archive {
         before: u64,
         limit: usize,
     ) -> Option<Vec<Arc<Publication>>> {
-        let wanted = usize::try_from(before - offset).ok().filter(|wanted| *wanted <= limit)?;
-        let found = self.read(room, &between(room, offset, before), Direction::Up, wanted + 1);
+        // Offsets leap after a crash: what counts is how many there are, not how far they lie apart.
+        let span = between(room, offset, before);
+        let (mut found, all) = self.read_some(room, &span, Direction::Up, limit.saturating_add(1));
         let first = found.first()?.offset;
-        let whole = first == offset || first == offset + 1;
-        whole.then(|| found.into_iter().filter(|publication| publication.offset > offset).collect())
+        let whole = all && (first == offset || first == offset + 1);
+        found.retain(|publication| publication.offset > offset);
+        (whole && found.len() <= limit).then_some(found)
     }
 
     /// A page of a room's history, of which `newer` gives what is in memory: everything from `in_memory` on.
@@ -292,10 +311,13 @@ impl Archive {
         } else {
             let since = query.since.unwrap_or(0);
             page = Vec::new();
-            if since + 1 < in_memory {
-                page = self.read(room, &between(room, since + 1, in_memory), Direction::Up, query.limit);
+            let mut all = true;
+            if since.saturating_add(1) < in_memory {
+                let span = between(room, since + 1, in_memory);
+                (page, all) = self.read_some(room, &span, Direction::Up, query.limit);
             }
-            let left = query.limit.saturating_sub(page.len());
+            // A page that had to end early is followed by another one, not by a gap.
+            let left = if all { query.limit.saturating_sub(page.len()) } else { 0 };
             page.extend(newer(Query { limit: left, ..query }));
         }
         page
@@ -309,15 +331,26 @@ impl Archive {
     }
 
     fn read(&self, room: &str, span: &Span, direction: Direction, items: usize) -> Vec<Arc<Publication>> {
+        self.read_some(room, span, direction, items).0
+    }
+
+    /// The messages in `span`, and whether they are all that are there.
+    fn read_some(
+        &self,
+        room: &str,
+        span: &Span,
+        direction: Direction,
+        items: usize,
+    ) -> (Vec<Arc<Publication>>, bool) {
         if items == 0 {
-            return Vec::new();
+            return (Vec::new(), false);
         }
         let limit = Limit { items, bytes: READ_MAX };
         let page = match self.store.range(Table::Publications, span, direction, limit) {
             Ok(page) => page,
             Err(error) => {
                 tracing::error!(room, %error, "the history of a room can not be read");
-                return Vec::new();
+                return (Vec::new(), false);
             }
         };
         let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
@@ -325,7 +358,7 @@ impl Archive {
             parts.text()?;
             decoded(parts.number()?, value)
         };
-        page.entries.iter().filter_map(read).map(Arc::new).collect()
+        (page.entries.iter().filter_map(read).map(Arc::new).collect(), !page.more)
     }
 }
 
@@ -381,7 +414,8 @@ fn decoded(offset: u64, value: &[u8]) -> Option<Publication> {
 }
 
 impl Content {
-    fn of(payload: &Payload) -> Self {
+    /// A payload, to be kept.
+    pub(super) fn of(payload: &Payload) -> Self {
         let text = || String::from_utf8_lossy(payload.bytes()).into_owned();
         match payload.kind() {
             Kind::Json => Self::Json(text()),
@@ -390,7 +424,8 @@ impl Content {
         }
     }
 
-    fn payload(self) -> Option<Payload> {
+    /// The payload that was kept.
+    pub(super) fn payload(self) -> Option<Payload> {
         match self {
             Self::Json(json) => Payload::restore(Kind::Json, json.as_bytes()),
             Self::Text(text) => Payload::restore(Kind::Text, text.as_bytes()),
@@ -402,6 +437,68 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn said(offset: u64, text: &str) -> Arc<Publication> {
+        Arc::new(Publication {
+            offset,
+            id: MessageId::from_number(offset),
+            idempotency_key: None,
+            payload: Payload::from_text(text),
+            publisher: None,
+            operation: None,
+            tags: BTreeMap::new(),
+            unix_ms: 1,
+            expires_ms: None,
+        })
+    }
+
+    fn offsets(publications: &[Arc<Publication>]) -> Vec<u64> {
+        publications.iter().map(|publication| publication.offset).collect()
+    }
+
+    async fn archive(directory: &tempfile::TempDir, publications: &[Arc<Publication>]) -> Archive {
+        let options = store::Options { headroom_bytes: 0, ..store::Options::default() };
+        let (store, _) = store::open(directory.path(), options).unwrap();
+        let archive = Archive::open(store).unwrap();
+        for publication in publications {
+            let position = Position { offset: publication.offset, epoch: Epoch::from_number(7) };
+            archive.append("r", position, &[publication], usize::MAX).unwrap().await.unwrap();
+        }
+        archive
+    }
+
+    #[tokio::test]
+    async fn what_somebody_missed_is_all_of_it_or_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept: Vec<_> = [3, 4, 5, 1_000_006, 1_000_007].map(|offset| said(offset, "x")).into();
+        let archive = archive(&directory, &kept).await;
+        let behind = |offset, limit| {
+            archive.behind("r", offset, 1_000_007, limit).map(|publications| offsets(&publications))
+        };
+        assert_eq!(behind(2, 9), Some(vec![3, 4, 5, 1_000_006]));
+        assert_eq!(behind(5, 9), Some(vec![1_000_006]), "offsets leap after a crash, and nothing is missing");
+        assert_eq!(behind(1, 9), None, "2 is gone");
+        assert_eq!(behind(6, 9), None, "6 was lost in the crash");
+        assert_eq!(behind(3, 2), None, "three are more than two");
+        assert_eq!(behind(3, 3), Some(vec![4, 5, 1_000_006]));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_to_be_read_at_once_leaves_no_gap() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "x".repeat(READ_MAX / 4);
+        let kept: Vec<_> = (1..=6).map(|offset| said(offset, &text)).collect();
+        let archive = archive(&directory, &kept).await;
+        assert_eq!(archive.behind("r", 1, 7, 100), None, "a part of it would look like all");
+        let newest = |query: Query| if query.limit > 0 { vec![said(7, "y")] } else { Vec::new() };
+        let query = Query { limit: 100, since: Some(0), reverse: false };
+        let page = offsets(&archive.page("r", query, 7, newest));
+        assert!(page.len() > 1 && page.len() < 6, "{page:?}");
+        assert_eq!(page, (1..=page.len() as u64).collect::<Vec<_>>(), "the page ends early");
+        let query = Query { since: page.last().copied(), ..query };
+        let next = offsets(&archive.page("r", query, 7, newest));
+        assert_eq!(next, (page.len() as u64 + 1..=7).collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_message_is_read_as_it_was_kept() {

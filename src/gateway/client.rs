@@ -28,6 +28,8 @@ use crate::gateway::session::Effect;
 use crate::gateway::session::Entrance;
 use crate::gateway::session::GRACE_SECONDS;
 use crate::gateway::session::Heartbeat;
+use crate::gateway::session::Identity;
+use crate::gateway::session::Refusal;
 use crate::gateway::session::Session;
 use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
@@ -170,6 +172,14 @@ impl Client {
         Bearer { user, session: self.session.id().to_string(), room: room.to_owned() }
     }
 
+    /// Lets an identity log in, unless the user is banned.
+    pub(super) fn admit(&self, identity: Identity) -> Result<Identity, Refusal> {
+        match self.shared.bans.of(&identity.user, clock::wall().as_secs()) {
+            Some(ban) => Err(Refusal::Close(CloseReason::Banned { reason: ban.reason })),
+            None => Ok(identity),
+        }
+    }
+
     /// The login succeeded: enters the rooms that it grants, then greets.
     fn enter(&mut self, rooms: Vec<Entrance>, mut greeting: Greeting) {
         if let (Greeting::Connected(connected), true) = (&mut greeting, self.link.form().is_emulated()) {
@@ -195,6 +205,7 @@ impl Client {
             let frame = self.link.form().welcome(&Welcome::Greeting(greeting), self.link.card(), &[]);
             let sent = self.link.greet(frame, clock::uptime(), &mut |_, _| {});
             self.shared.count(sent);
+            self.shared.empty_inbox(&self.link);
             return;
         }
         self.link.hold();
@@ -202,6 +213,8 @@ impl Client {
         for entrance in rooms {
             self.join(entrance, &arrival);
         }
+        // Behind the greeting: until then messages are held back.
+        self.shared.empty_inbox(&self.link);
     }
 
     /// What must make room for this login does.
@@ -217,7 +230,7 @@ impl Client {
         }
     }
 
-    fn join(&self, entrance: Entrance, arrival: &Arc<Arrival>) {
+    fn join(&mut self, entrance: Entrance, arrival: &Arc<Arrival>) {
         let Entrance { room, since, recovers, join_leave, pass } = entrance;
         let joining = Joining {
             link: Arc::clone(&self.link),
@@ -229,8 +242,17 @@ impl Client {
         };
         // On record before the client knows: whoever asks the log then finds it.
         self.shared.means.trail.room_manage(&self.subject(), &room, "in room ok.");
-        if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_err() {
-            self.link.close(CloseReason::NoRoom);
+        if self.shared.submit(&room, Step::Join(Box::new(joining)), true).is_ok() {
+            return;
+        }
+        self.shared.means.trail.memory_msg(&self.subject(), &format!("{room:?}: {}", RoomError::Busy));
+        match arrival.refused() {
+            Some(Welcome::Subscribed(command)) => {
+                self.session.forget(&room);
+                self.busy(Some(command));
+            }
+            // A login without one of its rooms is no login.
+            _ => self.link.close(CloseReason::NoRoom),
         }
     }
 

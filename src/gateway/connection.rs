@@ -185,6 +185,8 @@ impl Connection {
             self.flush()?;
         }
         if readable {
+            // What was asked of the session came before what the client says now: it may be the answer to it.
+            self.obey();
             self.read()?;
         }
         Ok(())
@@ -200,7 +202,9 @@ impl Connection {
         if latest > LATE {
             self.client.shared.means.trail.msg_send_late(&self.client.subject(), latest);
         }
-        flushed.map_err(|_| CloseReason::PeerGone)
+        let expired = flushed.map_err(|_| CloseReason::PeerGone)?;
+        self.client.shared.lost.expired.inc_by(expired as u64);
+        Ok(())
     }
 
     fn read(&mut self) -> Result<(), CloseReason> {
@@ -334,6 +338,10 @@ impl Connection {
 
     fn checked(&mut self, checked: Checked) {
         self.check = None;
+        let checked = match checked {
+            Checked::Login(Ok(identity)) => Checked::Login(self.client.admit(identity)),
+            other => other,
+        };
         let asks = self.client.step(|session, world, effects| match checked {
             Checked::Login(outcome) => session.login(outcome, world, effects),
             Checked::Refresh(outcome) => session.refreshed(outcome, world, effects),

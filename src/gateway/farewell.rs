@@ -8,7 +8,6 @@ use tokio::io::Interest;
 use crate::clock;
 use crate::gateway::CloseReason;
 use crate::gateway::client::Client;
-use crate::gateway::link::Link;
 use crate::metrics::ByDialect;
 use crate::metrics::ByReason;
 use crate::trail::Ending;
@@ -28,19 +27,20 @@ pub(super) async fn part(client: Client, reason: CloseReason) {
             link.say_goodbye(&link.form().goodbye(&reason));
         }
         // Whoever does not take the goodbye in time does without it.
-        drop(tokio::time::timeout(CLOSE_WAIT, say_goodbye(link, &reason)).await);
+        drop(tokio::time::timeout(CLOSE_WAIT, say_goodbye(&client, &reason)).await);
     }
+    client.shared.lost.closed.inc_by(link.give_up() as u64);
     record(&client, &reason);
     client.depart();
 }
 
 /// Writes what waits, then reads until the client has closed too: closing first could cost it the goodbye.
-async fn say_goodbye(link: &Link, reason: &CloseReason) {
+async fn say_goodbye(client: &Client, reason: &CloseReason) {
+    let link = &client.link;
     let mut scratch = [0; 512];
     loop {
-        if link.flush(clock::uptime(), &mut |_, _| {}).is_err() {
-            return;
-        }
+        let Ok(expired) = link.flush(clock::uptime(), &mut client.shared.observer()) else { return };
+        client.shared.lost.expired.inc_by(expired as u64);
         let interest = if link.is_flushed() {
             if *reason == CloseReason::ClientClosed {
                 return;

@@ -35,6 +35,7 @@
 
 mod archive;
 mod auth;
+mod bans;
 mod budget;
 mod chat;
 mod client;
@@ -47,6 +48,7 @@ mod feed;
 mod form;
 mod frame;
 mod heartbeat;
+mod inbox;
 mod index;
 mod link;
 mod order;
@@ -68,11 +70,14 @@ mod stream;
 mod throttle;
 mod worker;
 
+pub use bans::Ban;
+pub use bans::BanError;
 pub use chat::Bearer;
 pub use chat::ChatError;
 pub use chat::ROOMS_MAX;
 pub use chat::Standing;
 pub use close::CloseReason;
+pub use control::Stay;
 pub use control::Target;
 pub use emulation::EmulationError;
 pub use publication::Card;
@@ -102,10 +107,12 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::Route;
 use crate::gateway::archive::Archive;
+use crate::gateway::bans::Bans;
 use crate::gateway::budget::Budget;
 use crate::gateway::connection::Connection;
 use crate::gateway::emulation::Tokens;
 use crate::gateway::heartbeat::Wheel;
+use crate::gateway::inbox::Inbox;
 use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Rooms;
@@ -137,8 +144,8 @@ pub enum Error {
     /// The client for the business API.
     #[error("auth.api_url and auth.jwks_url can not be asked")]
     HttpClient(#[source] http::Error),
-    /// What durable rooms keep.
-    #[error("the history of durable rooms can not be opened")]
+    /// What is kept: the history of durable rooms, bans.
+    #[error("what the gateway keeps can not be opened")]
     Archive(#[source] store::Error),
     /// The public key that tokens are checked with.
     #[error("auth.jwt_public_key can not be used")]
@@ -239,8 +246,10 @@ pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Err
         deliveries: means.metrics.deliveries.clone(),
         lost: Lost::new(&means.metrics),
         throttle: Throttle::new(&means.metrics),
-        tokens: Tokens::new().map_err(|_| Error::Random)?,
         receipts: Receipts::default(),
+        bans: Bans::open(means.store.clone()).map_err(Error::Archive)?,
+        inbox: Inbox::new(means.store.clone()),
+        tokens: Tokens::new().map_err(|_| Error::Random)?,
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })

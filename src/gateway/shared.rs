@@ -11,10 +11,12 @@ use crate::clock;
 use crate::gateway::CloseReason;
 use crate::gateway::Means;
 use crate::gateway::archive::Archive;
+use crate::gateway::bans::Bans;
 use crate::gateway::budget::Budget;
 use crate::gateway::emulation::Tokens;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Wheel;
+use crate::gateway::inbox::Inbox;
 use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
@@ -64,8 +66,10 @@ pub(super) struct Shared {
     /// Places for what clients ask for in chats.
     pub(super) calls: Arc<Semaphore>,
     pub(super) throttle: Throttle,
-    pub(super) tokens: Tokens,
     pub(super) receipts: Receipts,
+    pub(super) bans: Bans,
+    pub(super) inbox: Inbox,
+    pub(super) tokens: Tokens,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
 }
@@ -77,12 +81,24 @@ pub(super) struct Lost {
     pub(super) slow: Counter,
     /// They made room for newer ones, and the client was told.
     pub(super) gap: Counter,
+    /// The session ended because memory is short.
+    pub(super) memory_short: Counter,
+    /// They were too old when there was room.
+    pub(super) expired: Counter,
+    /// The session ended for another reason before they were written.
+    pub(super) closed: Counter,
 }
 
 impl Lost {
     pub(super) fn new(metrics: &crate::metrics::Metrics) -> Self {
         let of = |reason| metrics.undelivered.get_or_create(&ByReason { reason }).clone();
-        Self { slow: of("slow"), gap: of("gap") }
+        Self {
+            slow: of("slow"),
+            gap: of("gap"),
+            memory_short: of("memory_short"),
+            expired: of("expired"),
+            closed: of("closed"),
+        }
     }
 }
 
@@ -154,9 +170,10 @@ impl Shared {
         self.message_ids.next(unix_ms).max(MessageId::from_number(newest.number() + 1))
     }
 
-    /// A function that counts the delay of messages.
+    /// A function that counts messages written, and their delay.
     pub(super) fn observer(&self) -> impl FnMut(Duration, u32) {
         |delay, messages| {
+            self.deliveries.inc_by(messages.into());
             for _ in 0..messages {
                 self.means.metrics.send_delay.observe(delay.as_secs_f64());
             }
@@ -166,7 +183,10 @@ impl Shared {
     /// Counts what became of frames.
     pub(super) fn count(&self, sent: Sent) {
         match sent {
-            Sent::Accepted { lost: 0 } | Sent::Closing => {}
+            Sent::Accepted { lost: 0 } | Sent::Closing { lost: 0 } => {}
+            Sent::Closing { lost } => {
+                self.lost.closed.inc_by(lost as u64);
+            }
             Sent::Accepted { lost } => {
                 self.lost.gap.inc_by(lost as u64);
             }
@@ -234,7 +254,7 @@ impl Shared {
                 return;
             }
             excess = excess.saturating_sub(waiting);
-            link.shed(waiting);
+            self.lost.memory_short.inc_by(link.shed(waiting) as u64);
         }
     }
 }

@@ -285,6 +285,17 @@ impl Arrival {
         Arc::new(Self { state: Mutex::new(state) })
     }
 
+    /// A room could not be entered; gives the welcome that will not be said.
+    pub(super) fn refused(&self) -> Option<Welcome> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).welcome.take()
+    }
+
+    /// True when the client does not ask for the rooms by a command of their own.
+    pub(super) fn is_led(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(state.welcome, Some(Welcome::Subscribed(_)))
+    }
+
     /// Notes that one room is entered; gives the welcome, and all rooms, when it was the last one.
     pub(super) fn arrived(&self, entered: Entered) -> Option<(Welcome, Vec<Entered>)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

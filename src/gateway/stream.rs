@@ -33,9 +33,9 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// For so long, in milliseconds.
-    pub(super) fn ttl_ms(self) -> u64 {
-        millis(self.ttl)
+    /// What was said before this is forgotten, in Unix milliseconds.
+    pub(super) fn oldest(self, unix_ms: u64) -> u64 {
+        unix_ms.saturating_sub(millis(self.ttl))
     }
 }
 
@@ -123,6 +123,11 @@ impl Stream {
         self.seen.as_ref()?.offsets.get(key).copied()
     }
 
+    /// True while there is an idempotency key to be remembered.
+    pub(super) fn knows_keys(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// Takes `publication` in: when it is kept it gets the next offset, else none.
     pub(super) fn append(&mut self, mut publication: Publication, keeps: bool) -> Arc<Publication> {
         if keeps {
@@ -165,13 +170,14 @@ impl Stream {
             self.top = self.top.min(publication.offset.saturating_sub(1));
             if let (Some(key), Some(seen)) = (&publication.idempotency_key, &mut self.seen) {
                 seen.offsets.remove(key);
+                seen.order.retain(|(_, remembered)| remembered != key);
             }
         }
     }
 
     /// Forgets what is beyond `keeping` at `unix_ms`; gives the lowest offset that is still kept, if that changed.
     pub(super) fn trim(&mut self, keeping: Keeping, unix_ms: u64) -> Option<u64> {
-        let oldest = unix_ms.saturating_sub(millis(keeping.ttl));
+        let oldest = keeping.oldest(unix_ms);
         let mut trimmed = false;
         while let Some(first) = self.ring.front()
             && (self.ring.len() > keeping.size || first.unix_ms < oldest)

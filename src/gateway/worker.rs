@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
+use crate::config::Slow;
 use crate::gateway::Shared;
 use crate::gateway::archive::Archive;
 use crate::gateway::form::Encoded;
@@ -17,7 +18,6 @@ use crate::gateway::form::Said;
 use crate::gateway::frame::Frame;
 use crate::gateway::frame::Origin;
 use crate::gateway::link::Link;
-use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Publication;
 use crate::gateway::recall::Recall;
@@ -112,13 +112,20 @@ impl<'a> Worker<'a> {
             Step::Join(joining) => self.join(*joining),
             Step::Leave(link, notice) => self.leave(&link, notice),
             Step::Publish(publishing) => self.take_in(*publishing),
-            Step::Ask(Question::Recall(recall), asker) => self.recall(&recall, asker),
+            Step::Ask(Question::Recall(recall), asker) if self.rules.keeps() => {
+                self.recall(&recall, asker);
+            }
             Step::Ask(question, asker) => {
                 let told = self.answer(&question);
                 asker.tell(told);
             }
             Step::Dissolve(notice, why) => self.dissolve(notice, &why),
-            Step::Trim => self.expire(),
+            Step::Trim => {
+                if let Some(archive) = self.archive() {
+                    let oldest = self.rules.keeping.oldest(self.unix_ms);
+                    archive.expire(self.room, oldest, self.inside.stream.is_some());
+                }
+            }
             Step::Shed => {
                 if let Some(stream) = &mut self.inside.stream {
                     stream.shed();
@@ -151,6 +158,9 @@ impl<'a> Worker<'a> {
             Member { link: Arc::clone(&link), join_leave: join_leave && self.rules.join_leave, info, hidden };
         let is_new = self.inside.members.insert(link.key(), member).is_none();
         link.resumes(self.room);
+        if self.rules.slow == Slow::DropOldest {
+            link.is_led_into(self.room, arrival.is_led());
+        }
         if let Some((welcome, entered)) = arrival.arrived(entered) {
             self.welcome(&link, &welcome, &entered);
         }
@@ -214,6 +224,9 @@ impl<'a> Worker<'a> {
             self.shared.count(link.send(&[notice], self.now, &mut self.shared.observer()));
         }
         let member = self.inside.members.remove(&link.key());
+        if self.rules.slow == Slow::DropOldest {
+            link.is_led_into(self.room, false);
+        }
         if member.is_some_and(|member| !member.hidden) && self.rules.join_leave {
             self.tell_members(link, false);
         }
@@ -310,9 +323,7 @@ impl<'a> Worker<'a> {
         let ticket = match self.keep(&run) {
             Ok(ticket) => ticket,
             Err(error) => {
-                for (asker, _) in answers {
-                    asker.tell(Err(error.clone()));
-                }
+                refuse(answers, &error);
                 return;
             }
         };
@@ -332,11 +343,7 @@ impl<'a> Worker<'a> {
             Some(ticket) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
                 match ticket.await {
                     Ok(()) => answer(answers),
-                    Err(error) => {
-                        for (asker, _) in answers {
-                            asker.tell(Err(RoomError::Store(error.to_string())));
-                        }
-                    }
+                    Err(error) => refuse(answers, &RoomError::Store(error.to_string())),
                 }
             }),
         }
@@ -362,29 +369,14 @@ impl<'a> Worker<'a> {
 
     fn hand_over(&self, link: &Link, frames: &[Frame]) {
         let sent = link.send(frames, clock::uptime(), &mut self.shared.observer());
-        if let Sent::Accepted { .. } = sent {
-            self.shared.deliveries.inc_by(crate::gateway::frame::messages(frames) as u64);
-        }
         self.shared.count(sent);
     }
 
     // === questions ===
 
     fn recall(&mut self, recall: &Recall, asker: Asker) {
-        let place = (self.archive(), &**self.room);
-        let recalled = if self.rules.keeps() {
-            crate::gateway::recall::recall(recall, self.stream(), place)
-        } else {
-            Err(RoomError::NoHistory)
-        };
-        match recalled {
-            Ok(None) => asker.tell(Ok(Told::Recalled)),
-            Err(error) => asker.tell(Err(error)),
-            Ok(Some(ticket)) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
-                let kept = ticket.await.map_err(|error| RoomError::Store(error.to_string()));
-                asker.tell(kept.map(|()| Told::Recalled));
-            }),
-        }
+        let recalled = crate::gateway::recall::recall(recall, (self.archive(), self.room), self.stream());
+        crate::gateway::recall::answer(recalled, asker, &self.shared.means.tasks);
     }
 
     fn answer(&mut self, question: &Question) -> Result<Told, RoomError> {
@@ -399,8 +391,8 @@ impl<'a> Worker<'a> {
                 let users: HashSet<&str> = cards.iter().map(|card| &*card.user).collect();
                 Ok(Told::PresenceStats { clients: cards.len(), users: users.len() })
             }
+            Question::Recall(_) => Err(RoomError::NoHistory),
             Question::Clear if !self.rules.keeps() => Err(RoomError::NoHistory),
-            Question::Recall(_) => Ok(Told::Recalled),
             Question::Clear => {
                 self.clear();
                 Ok(Told::Cleared)
@@ -430,23 +422,12 @@ impl<'a> Worker<'a> {
         let in_memory = self.stream().kept_from();
         let publications = match self.archive() {
             None => self.stream().page(query),
-            Some(archive) => {
-                let newer = |worker: &mut Self, query| worker.stream().page(query);
-                archive.page(self.room, query, in_memory, |query| newer(self, query))
-            }
+            Some(archive) => archive.page(self.room, query, in_memory, |query| self.stream().page(query)),
         };
         Ok(HistoryPage { room: Arc::clone(self.room), publications, position })
     }
 
     // === what comes later ===
-
-    /// Lets go of what is too old on disk.
-    fn expire(&self) {
-        let oldest = self.unix_ms.saturating_sub(self.rules.keeping.ttl_ms());
-        if let Some(archive) = self.archive() {
-            archive.expire(self.room, oldest, self.inside.stream.is_some());
-        }
-    }
 
     /// Forgets what is too old, and says when to look again; false when the room need not be remembered.
     fn look_ahead(&mut self) -> bool {
@@ -458,7 +439,11 @@ impl<'a> Worker<'a> {
         let in_memory = if self.rules.durable { keeping.size.min(DURABLE_RING) } else { keeping.size };
         let in_memory = crate::gateway::stream::Keeping { size: in_memory, ..keeping };
         stream.trim(in_memory, self.unix_ms);
-        let linger = if self.rules.durable { DURABLE_LINGER } else { keeping.ttl.max(SEEN_FOR) };
+        let linger = match (self.rules.durable, stream.knows_keys()) {
+            (true, false) => DURABLE_LINGER,
+            (true, true) => SEEN_FOR,
+            (false, _) => keeping.ttl.max(SEEN_FOR),
+        };
         if self.inside.members.is_empty() && self.now >= self.inside.touched.saturating_add(linger) {
             return false;
         }
@@ -471,4 +456,8 @@ fn answer(answers: Vec<(Asker, Published)>) {
     for (asker, published) in answers {
         asker.tell(Ok(Told::Published(published)));
     }
+}
+
+fn refuse(answers: Vec<(Asker, Published)>, error: &RoomError) {
+    answers.into_iter().for_each(|(asker, _)| asker.tell(Err(error.clone())));
 }

@@ -106,7 +106,7 @@ pub struct Metrics {
     pub limits_refused: Family<ByReason, Counter>,
     /// Messages published into rooms.
     pub publications: Counter,
-    /// Messages written to, or queued for, one session each.
+    /// Messages written to one session each.
     pub deliveries: Counter,
     /// Messages that a session did not get, by reason.
     pub undelivered: Family<ByReason, Counter>,
@@ -154,7 +154,7 @@ impl Metrics {
             auth_jwks_reads: add(r, "pillion_auth_jwks_reads", "Readings of the key set, by how they ended"),
             limits_refused: add(r, "pillion_limits_refused", "Refused because of a rate, by limit"),
             publications: add(r, "pillion_gateway_publications", "Messages published into rooms"),
-            deliveries: add(r, "pillion_gateway_deliveries", "Messages written to or queued for a session"),
+            deliveries: add(r, "pillion_gateway_deliveries", "Messages written to a session"),
             undelivered: add(r, "pillion_gateway_undelivered", "Messages a session did not get, by reason"),
             send_delay,
             actions: add(r, "pillion_log_actions", "Records written, by action"),

@@ -106,7 +106,7 @@ fn the_defaults_have_no_mistake_and_no_notice() {
     assert_eq!(config.logger.periodic_flush, Some(Duration::from_secs(1)));
     assert_eq!(config.logger.replay_tail, 8 << 20);
     assert_eq!(config.logger.tls, None);
-    assert_eq!(config.gateway.routes.len(), 5);
+    assert_eq!(config.gateway.routes.len(), 10);
     assert_eq!(config.auth.mode, AuthMode::None);
 }
 

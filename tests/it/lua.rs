@@ -286,7 +286,9 @@ async fn a_flush_sends_at_once_and_says_how_much() {
     assert!(said.starts_with("0 | try to "), "the error is told once: {said}");
     let pillion = lua.pillion().await;
     let sends = "local l = require('pillion.logger') l.log('{\"n\":2}\\n') l.log(3) return l.flush()";
-    assert_eq!(lua.run(sends), "18");
+    let flushed = lua.run(sends);
+    // The first line may have gone by itself in the meantime, as soon as somebody listened.
+    assert!(flushed == "18" || flushed == "10", "{flushed}");
     pillion.log.record("the number", |record| record["message"] == "3").await;
     let records = pillion.log.records();
     let kept: Vec<_> = records.iter().filter(|record| record["action"] != "diagnostic").collect();

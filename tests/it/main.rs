@@ -8,11 +8,14 @@
 
 mod auth;
 mod chaos;
+mod chat;
+mod chat_security;
 mod config;
 mod daemon;
 mod dialects;
 mod docs;
 mod gateway;
+mod gateway_limits;
 mod ingest;
 mod journal;
 mod log_on_disk;
@@ -36,7 +39,9 @@ mod ops_logstash;
 mod ops_nginx;
 mod ops_nginx_live;
 mod ops_systemd;
+mod people;
 mod receipts;
+mod sdk;
 mod server_api;
 mod server_api_goim;
 mod server_api_rooms;

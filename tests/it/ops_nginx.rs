@@ -279,3 +279,14 @@ fn the_addresses_are_those_the_program_listens_on() {
     }
     assert_eq!(seen, 2);
 }
+
+#[test]
+fn a_picture_that_pillion_takes_is_let_through() {
+    let found = locations().into_iter().find(|(_, path, _)| path == "/upload/file").unwrap();
+    let allowed =
+        argument(&found.2, "client_max_body_size").strip_suffix('m').unwrap().parse::<usize>().unwrap();
+    let taken = Config::default().chat.upload_size;
+    // The form around the file takes its part.
+    assert!(allowed << 20 >= taken + (64 << 10), "client_max_body_size {allowed}m is below {taken} bytes");
+    assert_eq!(argument(&found.2, "proxy_request_buffering"), "off");
+}

@@ -194,7 +194,7 @@ mod tests {
     /// Two messages as they go out in this speech.
     fn said(speech: Speech) -> String {
         let (one, two) = (Payload::from_text("a"), Payload::from_text("b"));
-        let epoch = Epoch::from_number(1);
+        let epoch = Epoch::from_number(123_456_789_012);
         let publication = |payload, offset| {
             (
                 Push::Publication(Publication { offset, ..Publication::new(payload) }),

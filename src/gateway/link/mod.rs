@@ -70,7 +70,10 @@ pub(super) enum Sent {
         lost: usize,
     },
     /// The session is closing.
-    Closing,
+    Closing {
+        /// The messages that came too late.
+        lost: usize,
+    },
 }
 
 /// What connection, publishers and heartbeat share of one session.
@@ -173,7 +176,7 @@ impl Link {
         let mut state = self.state();
         if state.closing.is_some() {
             lose_frames(frames);
-            return Sent::Closing;
+            return Sent::Closing { lost: messages(frames) };
         }
         match &mut state.held {
             Some(held) => {
@@ -187,21 +190,22 @@ impl Link {
         }
     }
 
-    /// Writes what waits, as far as the socket takes it; `done` learns of each message written.
-    pub(super) fn flush(&self, now: Duration, done: Done<'_>) -> io::Result<()> {
+    /// Writes what waits, as far as the socket takes it; `done` learns of each message written. Gives how many messages
+    /// have expired while they waited.
+    pub(super) fn flush(&self, now: Duration, done: Done<'_>) -> io::Result<usize> {
         let mut state = self.state();
-        state.queue.discard(&self.terms, |origin| origin.is_expired(now));
+        let expired = state.queue.discard(&self.terms, |origin| origin.is_expired(now));
         while !state.queue.outbox().is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = state.queue.outbox().fill(&mut slices);
             let written = match self.stream.try_write_vectored(slices.get(..filled).unwrap_or_default()) {
                 Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             };
             state.queue.advance(&self.terms, written, now, done);
         }
-        Ok(())
+        Ok(expired)
     }
 
     /// Holds messages back until [`Self::greet`].
@@ -215,7 +219,8 @@ impl Link {
         let held = state.held.take().map(|held| held.frames).unwrap_or_default();
         let frames: Vec<_> = greeting.map(Frame::control).into_iter().chain(held).collect();
         if state.closing.is_some() {
-            return Sent::Closing;
+            lose_frames(&frames);
+            return Sent::Closing { lost: messages(&frames) };
         }
         self.transmit(&mut state, &frames, now, done)
     }
@@ -226,11 +231,22 @@ impl Link {
         self.end(&mut state, reason);
     }
 
-    /// Ends the session because memory is short: what waits for it is thrown away at once.
-    pub(super) fn shed(&self, waiting: usize) {
+    /// Ends the session because memory is short: what waits for it is thrown away at once. Gives how many messages.
+    pub(super) fn shed(&self, waiting: usize) -> usize {
         let mut state = self.state();
-        state.queue.clear(&self.terms);
+        let lost = state.queue.clear(&self.terms);
         self.end(&mut state, CloseReason::MemoryShort { waiting });
+        lost
+    }
+
+    /// Throws away what still waits at the end of the session; gives how many messages.
+    pub(super) fn give_up(&self) -> usize {
+        let mut state = self.state();
+        let held = state.held.take().map_or(0, |held| {
+            lose_frames(&held.frames);
+            messages(&held.frames)
+        });
+        state.queue.clear(&self.terms) + state.queue.lose(held)
     }
 
     /// Why the session ends, once it does.
@@ -241,7 +257,6 @@ impl Link {
     /// Queues a last frame behind what waits, whatever the limit.
     pub(super) fn say_goodbye(&self, frame: &Bytes) {
         let mut state = self.state();
-        state.held = None;
         state.queue.push_last(&self.terms, &Frame::control(frame.clone()));
     }
 
@@ -266,6 +281,11 @@ impl Link {
     /// A room that had lapsed is subscribed to again.
     pub(super) fn resumes(&self, room: &str) {
         self.state().queue.resumes(room);
+    }
+
+    /// Notes whether the client is in a room without having asked for it: then it can not subscribe again by itself.
+    pub(super) fn is_led_into(&self, room: &Arc<str>, led: bool) {
+        self.state().queue.is_led_into(room, led);
     }
 
     /// Names the operations that the client takes from others than rooms.
@@ -293,11 +313,9 @@ impl Link {
         self.state().queue.outbox().slowest()
     }
 
-    /// The messages that wait or were thrown away: when the session has ended, those that it did not get.
+    /// The messages that were thrown away: when the session has given up, those that it did not get.
     pub(super) fn unsent(&self) -> usize {
-        let state = self.state();
-        let held = state.held.as_ref().map_or(0, |held| messages(&held.frames));
-        state.queue.lost() + state.queue.outbox().messages() + held
+        self.state().queue.lost()
     }
 
     /// Notes a sign of life.
@@ -338,7 +356,7 @@ impl Link {
                 Err(_) => {
                     lose_frames(rest);
                     self.end(state, CloseReason::PeerGone);
-                    return Sent::Closing;
+                    return Sent::Closing { lost: state.queue.lose(messages(rest)) };
                 }
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Queue {
     lapsed: Vec<Arc<str>>,
     /// Those of them that the session does not know of yet.
     untold: usize,
+    /// Rooms that the client is in without having asked for it: it would not subscribe again.
+    led_into: Vec<Arc<str>>,
 }
 
 impl Queue {
@@ -55,6 +57,14 @@ impl Queue {
         self.lapsed.retain(|lapsed| **lapsed != *room);
     }
 
+    /// Notes whether the client is in a room without having asked for it.
+    pub(super) fn is_led_into(&mut self, room: &Arc<str>, led: bool) {
+        self.led_into.retain(|one| one != room);
+        if led {
+            self.led_into.push(Arc::clone(room));
+        }
+    }
+
     /// The rooms that have lapsed since this was asked last.
     pub(super) fn take_lapsed(&mut self) -> Vec<Arc<str>> {
         let untold = mem::take(&mut self.untold);
@@ -62,18 +72,15 @@ impl Queue {
         self.lapsed.iter().skip(told).cloned().collect()
     }
 
-    /// Lets frames wait, the first of which is written up to `gone`; gives how many messages are lost to it, or, when
-    /// the session must end, how many of those that came.
+    /// Lets frames wait, the first of which is written up to `gone`; gives how many messages are lost to it, as an error
+    /// when the session must end: those that came among them.
     pub(super) fn wait(&mut self, terms: &Terms, frames: &[Frame], gone: usize) -> Result<usize, usize> {
         let mut lost = 0;
         for (index, frame) in frames.iter().enumerate() {
-            match self.push(terms, frame, if index == 0 { gone } else { 0 }) {
-                Ok(fewer) => lost += fewer,
-                Err(Full) => {
-                    let coming = frames.get(index..).unwrap_or_default();
-                    lose_frames(coming);
-                    return Err(messages(coming));
-                }
+            if self.push(terms, frame, if index == 0 { gone } else { 0 }, &mut lost) == Err(Full) {
+                let coming = frames.get(index..).unwrap_or_default();
+                lose_frames(coming);
+                return Err(lost + messages(coming));
             }
         }
         self.lost += lost;
@@ -137,27 +144,34 @@ impl Queue {
         lost
     }
 
-    /// Lets a frame wait, of which `gone` bytes are written; gives how many messages made room for it, or are not
-    /// sent because their room has lapsed.
-    fn push(&mut self, terms: &Terms, frame: &Frame, gone: usize) -> Result<usize, Full> {
+    /// Lets a frame wait, of which `gone` bytes are written. `lost` grows by the messages that made room for it, or are
+    /// not sent because their room has lapsed.
+    fn push(&mut self, terms: &Terms, frame: &Frame, gone: usize, lost: &mut usize) -> Result<(), Full> {
         let Some(origin) = &frame.origin else {
-            return self.accounted(terms, |outbox| outbox.push(frame, gone, terms.limit)).map(|()| 0);
+            return self.accounted(terms, |outbox| outbox.push(frame, gone, terms.limit));
         };
         if self.lapsed.contains(&origin.room) && gone == 0 {
             lose(origin);
-            return Ok(origin.messages());
+            *lost += origin.messages();
+            return Ok(());
         }
-        let mut lost = 0;
         if origin.slow == Slow::Conflate && origin.key.is_some() {
-            lost += self.discard(terms, |older| older.key == origin.key && older.room == origin.room);
+            *lost += self.discard(terms, |older| older.key == origin.key && older.room == origin.room);
         }
         loop {
             if self.accounted(terms, |outbox| outbox.push(frame, gone, terms.limit)).is_ok() {
-                return Ok(lost);
+                return Ok(());
             }
             match origin.slow {
-                Slow::DropOldest if terms.form.refills() => return Ok(lost + self.lapse(terms, origin)),
-                Slow::DropOldest => lost += self.drop_oldest(terms).ok_or(Full)?,
+                Slow::DropOldest if terms.form.refills() && self.led_into.contains(&origin.room) => {
+                    // It comes back with all its rooms, and gets what it missed.
+                    return Err(Full);
+                }
+                Slow::DropOldest if terms.form.refills() => {
+                    *lost += self.lapse(terms, origin);
+                    return Ok(());
+                }
+                Slow::DropOldest => *lost += self.drop_oldest(terms).ok_or(Full)?,
                 Slow::Conflate | Slow::Disconnect => return Err(Full),
             }
         }

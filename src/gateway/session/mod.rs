@@ -225,6 +225,11 @@ impl Session {
         &self.rooms
     }
 
+    /// A room did not let the session in.
+    pub(super) fn forget(&mut self, room: &str) {
+        self.rooms.retain(|joined| joined != room);
+    }
+
     /// The connection is open: a client that brought its token in the address logs in now.
     pub(super) fn start(&mut self, credentials: Credentials, effects: &mut Vec<Effect>) {
         match self.form.dialect() {
@@ -400,7 +405,7 @@ impl Session {
     pub(super) fn order(&mut self, order: Order, world: &World<'_>, effects: &mut Vec<Effect>) {
         let State::Ready(identity) = &mut self.state else { return };
         match order {
-            Order::Subscribe { room, since } => {
+            Order::Subscribe { room, since, mut pass, expires } => {
                 if self.rooms.contains(&room) {
                     return;
                 }
@@ -408,8 +413,12 @@ impl Session {
                     effects.push(Effect::Refused(format!("{room:?}: limits.rooms_per_session is reached")));
                     return;
                 }
-                let entrance = Entrance { recovers: since.is_some(), since, ..Entrance::of(room) };
+                self.stay_until(&room, expires);
+                pass.ttl = expires.map(|expires| passes::ttl(expires, world));
+                let recovers = since.is_some();
+                let entrance = Entrance { recovers, since, pass, ..Entrance::of(room) };
                 self.join(entrance, Welcome::Told, effects);
+                effects.push(Effect::Renewed);
             }
             Order::Unsubscribe { room, code, reason } => {
                 if let Some(index) = self.rooms.iter().position(|joined| *joined == room) {
