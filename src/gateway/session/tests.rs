@@ -248,3 +248,23 @@ fn who_does_too_much_is_told_when_to_try_again() {
     let refused = second.login(Ok(identity("u1", &["a"])));
     assert!(refused[0].starts_with("close too many") && refused[0].contains("3600"), "{refused:?}");
 }
+
+#[test]
+fn a_client_that_only_listens_says_with_its_login_where_it_was() {
+    let mut client = Client::new(Form::UniEvents);
+    let login = br#"{"token":"t","subs":{"lobby":{"recover":true,"offset":3,"epoch":"a"},"other":{}}}"#;
+    let login = crate::wire::centrifuge::Encoding::connect(login).unwrap();
+    let effects = client.step(|session, world, effects| session.connect(login, world, effects));
+    assert_eq!(effects, ["login Some(\"t\")"]);
+    let effects = client.login(Ok(identity("u", &["lobby"])));
+    assert_eq!(effects, ["enter [\"lobby\"] greeting 0"]);
+    let refused = client.send("{\"id\":1,\"ping\":{}}");
+    assert_eq!(refused, ["close bad request: commands, on a connection without"]);
+}
+
+#[test]
+fn a_client_that_only_listens_can_not_renew_its_token_and_is_told_to_come_back() {
+    let mut client = Client::new(Form::UniLines);
+    client.step(|session, world, effects| session.connect(Connect::default(), world, effects));
+    assert_eq!(client.login(Err(Refusal::Expired)), ["close connection expired"]);
+}
