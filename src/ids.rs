@@ -315,7 +315,9 @@ mod tests {
     fn message_ids_have_the_layout_of_openresty_im() {
         // Its own id of the millisecond 376097939404, machine 99, counter 1.
         assert_eq!(MESSAGE_EPOCH_MS, 1_419_120_000_000);
-        let theirs = MessageId::from_number(1_577_469_091_634_360_321);
+        let number = 1_577_469_091_634_360_321_u64;
+        assert_eq!((number >> 22, number >> 12 & 1023, number & 4095), (376_097_939_404, 99, 1));
+        let theirs = MessageId::from_number(number);
         let ours = MessageIds::new("n").next(1_419_120_000_000 + 376_097_939_404);
         assert_eq!(ours.number() >> 22, theirs.number() >> 22);
         assert_eq!(theirs.unix_ms(), 1_795_217_939_404);

@@ -8,11 +8,8 @@
 //! believes all the rest.
 
 mod message;
-mod snowflake;
 
 pub use message::Message;
-pub use snowflake::Snowflake;
-pub use snowflake::Snowflakes;
 
 use md5::Digest as _;
 use md5::Md5;

@@ -124,28 +124,6 @@ fn messages_of_other_writers_are_read() {
     assert_eq!(late.unwrap_err(), r#"dateline: "late" are no Unix seconds"#);
 }
 
-#[test]
-fn the_golden_id_tells_when_and_where_it_was_given_out() {
-    let flake = Snowflake::of(1_577_469_091_634_360_321);
-    assert_eq!(flake, Snowflake { milliseconds: 376_097_939_404, machine: 99, counter: 1 });
-    assert_eq!(flake.unix_milliseconds(), 1_795_217_939_404);
-    assert_eq!(flake.id(), 1_577_469_091_634_360_321);
-}
-
-#[test]
-fn ids_grow_though_the_clock_goes_back_and_a_millisecond_is_full() {
-    let mut flakes = Snowflakes::new(99, 0);
-    let mut last = 0;
-    for step in 0..10_000_u64 {
-        let now = 1_795_217_939_404 - step % 3;
-        let id = flakes.next(now);
-        assert!(id > last);
-        assert_eq!(Snowflake::of(id).machine, 99);
-        last = id;
-    }
-    assert!(Snowflakes::new(99, last).next(0) > last);
-}
-
 proptest! {
     #[test]
     fn no_body_makes_it_panic(operation in 0..22_i32, body: Vec<u8>) {
