@@ -1,14 +1,15 @@
 //! The HTTP door: which path leads where.
 //!
-//! Two listeners have two route tables. The public one is for clients and backends behind nginx: the websocket routes
-//! of the configuration, the server APIs and, in trials, a page. The admin one is for operators: health, readiness,
-//! metrics, the live log, dead letters, the rules of rooms. Adding an endpoint is one line in a table here and one
-//! function in the file of its subject.
+//! Two listeners have two route tables. The public one is for clients and backends behind nginx: the routes of the
+//! configuration, on websockets or plain HTTP, the server APIs and, in trials, a page. The admin one is for operators:
+//! health, readiness, metrics, the live log, dead letters, the rules of rooms. Adding an endpoint is one line in a table
+//! here and one function in the file of its subject.
 //!
 //! Limits: `limits.connections` connections, `limits.header` bytes of request head within `limits.header_timeout`.
 //! Whatever is wrong with a request is answered with a status and a sentence that says what would be right.
 
 mod access;
+mod admission;
 mod body;
 mod call;
 mod centrifugo;
@@ -23,6 +24,7 @@ mod pages;
 mod query;
 mod reply;
 mod server;
+mod streaming;
 mod tail;
 mod websocket;
 
@@ -44,6 +46,7 @@ use tokio::sync::Semaphore;
 use crate::api::call::Call;
 use crate::api::client::Client;
 use crate::api::reply::Answer;
+use crate::config::Carrier;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::keys::Keys;
@@ -92,7 +95,11 @@ async fn public(
 ) -> Answer {
     let path = request.uri().path().to_owned();
     if let Some(route) = means.gateway.route(&path) {
-        return websocket::upgrade(means, (client, slot), route, &mut request);
+        return match route.carrier {
+            Carrier::WebSocket => websocket::upgrade(means, (client, slot), route, &mut request),
+            // In a box, because most connections carry websockets.
+            _ => Box::pin(streaming::answer(means, (client, slot), route, request)).await,
+        };
     }
     // In boxes, because most connections carry websockets and should not have room for the APIs.
     match path.split('/').nth(1).unwrap_or_default() {

@@ -298,7 +298,7 @@ mod tests {
         open().unwrap().turn().lay_over(&mut config);
         let laid: Vec<&str> =
             config.gateway.namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
-        assert_eq!(laid, ["", "news"]);
+        assert_eq!(laid, ["", "live", "news"]);
         fs::write(folder.path().join(FILE), r#"{"news": {"subscribe": "all"}}"#).unwrap();
         let said = open().unwrap_err();
         assert!(

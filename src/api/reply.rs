@@ -22,6 +22,7 @@ use tokio::io::AsyncRead as _;
 use tokio::io::ReadBuf;
 
 use crate::api::tail::Live;
+use crate::net::PipeReader;
 
 /// An answer to a request.
 pub(super) type Answer = Response<Content>;
@@ -32,6 +33,8 @@ pub(super) enum Content {
     Whole(Full<Bytes>),
     /// Lines that come as they are written.
     Live(Live),
+    /// What a session writes.
+    Stream(PipeReader),
     /// A file, read as it is sent.
     File(Reading),
 }
@@ -53,6 +56,7 @@ impl Body for Content {
         match self.get_mut() {
             Self::Whole(text) => Pin::new(text).poll_frame(context),
             Self::Live(lines) => lines.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
+            Self::Stream(pipe) => pipe.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
             Self::File(reading) => reading.poll_piece(context).map(|piece| Some(Ok(Frame::data(piece?)))),
         }
     }
@@ -60,14 +64,14 @@ impl Body for Content {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(text) => text.is_end_stream(),
-            Self::Live(_) | Self::File(_) => false,
+            Self::Live(_) | Self::Stream(_) | Self::File(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(text) => text.size_hint(),
-            Self::Live(_) => SizeHint::default(),
+            Self::Live(_) | Self::Stream(_) => SizeHint::default(),
             Self::File(reading) => SizeHint::with_exact(reading.left),
         }
     }
@@ -115,6 +119,11 @@ pub(super) fn file(file: File, length: u64) -> Answer {
 /// An answer that goes on as long as there are lines, one JSON object each.
 pub(super) fn live(lines: Live) -> Answer {
     of(StatusCode::OK, "application/x-ndjson", Content::Live(lines))
+}
+
+/// An answer that goes on as long as its session.
+pub(super) fn stream(content_type: &'static str, pipe: PipeReader) -> Answer {
+    of(StatusCode::OK, content_type, Content::Stream(pipe))
 }
 
 fn of(status: StatusCode, content_type: &'static str, content: Content) -> Answer {

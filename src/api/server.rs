@@ -16,6 +16,7 @@ use crate::api;
 use crate::api::Means;
 use crate::api::client::Client;
 use crate::api::reply::Answer;
+use crate::api::streaming::Over;
 use crate::api::websocket;
 use crate::backoff::Backoff;
 use crate::config::Config;
@@ -34,7 +35,8 @@ use crate::tasks::OnExit;
 const ACCEPT_BASE: Duration = Duration::from_millis(10);
 const ACCEPT_MAX: Duration = Duration::from_secs(1);
 
-/// How long an operator's connection may take to end at a stop: one that does not read must not hold up the others.
+/// How long an operator's connection may take to end at a stop, and one whose session has ended at any time: one that
+/// does not read must not hold up the others, or a place.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The least buffer that the HTTP library takes.
@@ -55,6 +57,8 @@ struct Visitor {
     peer: Peer,
     /// Its place, which it keeps when it becomes a websocket.
     slot: Option<Arc<Slot>>,
+    /// Told when the session that an answer belongs to has ended.
+    over: Over,
 }
 
 /// Bound listeners that do not accept yet.
@@ -150,7 +154,7 @@ async fn accept(means: &Arc<Means>, door: Door, listener: Listener, slots: &Slot
                 }
                 let there = Arc::clone(means);
                 means.tasks.spawn("http", OnExit::Ignore, async move {
-                    serve(&there, Visitor { door, peer, slot }, stream).await;
+                    serve(&there, Visitor { door, peer, slot, over: Over::default() }, stream).await;
                 });
             }
             Err(error) => {
@@ -180,12 +184,15 @@ async fn serve(means: &Arc<Means>, visitor: Visitor, stream: Stream) {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = visitor.over.0.notified() => farewell(connection).await,
         () = means.tasks.stopping() => {
             connection.as_mut().graceful_shutdown();
             match visitor.door {
-                Door::Public | Door::Packets => connection.await,
-                // Whoever has not read to the end by then does without it.
-                Door::Admin => tokio::time::timeout(FAREWELL, connection).await.unwrap_or(Ok(())),
+                Door::Public | Door::Packets => tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = visitor.over.0.notified() => farewell(connection).await,
+                },
+                Door::Admin => farewell(connection).await,
             }
         }
     };
@@ -194,13 +201,19 @@ async fn serve(means: &Arc<Means>, visitor: Visitor, stream: Stream) {
     }
 }
 
-async fn answer(means: &Arc<Means>, visitor: &Visitor, request: Request<Incoming>) -> Answer {
+/// Waits for the end of a connection; whoever has not read to the end by then does without it.
+async fn farewell(connection: impl Future<Output = hyper::Result<()>>) -> hyper::Result<()> {
+    tokio::time::timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+}
+
+async fn answer(means: &Arc<Means>, visitor: &Visitor, mut request: Request<Incoming>) -> Answer {
     match visitor.door {
         Door::Admin => api::admin(means, request).await,
         Door::Public | Door::Packets => {
             let config = means.config.load_full();
             let fresh = || means.gateway.fresh_request_id();
             let client = Client::of(&visitor.peer, request.headers(), &config.listen.trusted, fresh);
+            request.extensions_mut().insert(visitor.over.clone());
             api::public(means, (client, visitor.slot.clone()), request).await
         }
     }

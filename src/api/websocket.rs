@@ -11,8 +11,6 @@ use hyper::body::Incoming;
 use hyper::header::CONNECTION;
 use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
-use hyper::header::ORIGIN;
-use hyper::header::RETRY_AFTER;
 use hyper::header::SEC_WEBSOCKET_ACCEPT;
 use hyper::header::SEC_WEBSOCKET_KEY;
 use hyper::header::SEC_WEBSOCKET_PROTOCOL;
@@ -23,10 +21,14 @@ use hyper_util::rt::TokioIo;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::api::Means;
+use crate::api::admission;
+use crate::api::admission::Refused;
+use crate::api::admission::SESSION_ID;
+use crate::api::admission::refuse;
 use crate::api::client::Client;
 use crate::api::query;
-use crate::api::reply;
 use crate::api::reply::Answer;
+use crate::config::Carrier;
 use crate::config::Dialect;
 use crate::config::Route;
 use crate::gateway::Arriving;
@@ -42,9 +44,6 @@ use crate::wire::centrifuge::Encoding;
 /// The subprotocol that asks for Protobuf instead of JSON.
 const PROTOBUF: &str = "centrifuge-protobuf";
 
-/// Tells nginx the session, for its access log; nginx does not pass it on to the client.
-const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
-
 /// The subprotocol that asks for JSON, as the absence of any does.
 const JSON: &str = "centrifuge-json";
 
@@ -56,7 +55,7 @@ pub(super) fn upgrade(
     request: &mut Request<Incoming>,
 ) -> Answer {
     let checked = check(means, &route, request);
-    let admitted = checked.and_then(|protocol| admit(means, &client).map(|()| protocol));
+    let admitted = checked.and_then(|protocol| admission::admit(means, &client).map(|()| protocol));
     let (protocol, encoding) = match admitted {
         Ok(protocol) => protocol,
         Err(refused) => {
@@ -74,6 +73,7 @@ pub(super) fn upgrade(
     hand_over(means, hyper::upgrade::on(request), client, move |stream, leftover, client| Arriving {
         stream,
         leftover,
+        connect: None,
         route,
         transport: Transport::WebSocket,
         encoding,
@@ -109,10 +109,17 @@ pub(super) fn welcome_packets(means: &Arc<Means>, peer: &Peer, slot: Option<Arc<
         Peer::Unix { .. } => None,
         Peer::Tcp(address) => Some(address.ip().to_canonical()),
     };
-    let route = Route { path: String::new(), dialect: Dialect::Goim, auth: None, ping_interval: None };
+    let route = Route {
+        path: String::new(),
+        dialect: Dialect::Goim,
+        carrier: Carrier::WebSocket,
+        auth: None,
+        ping_interval: None,
+    };
     means.gateway.welcome(Arriving {
         stream,
         leftover: Bytes::new(),
+        connect: None,
         route,
         transport: Transport::Bare,
         encoding: Encoding::Json,
@@ -125,9 +132,6 @@ pub(super) fn welcome_packets(means: &Arc<Means>, peer: &Peer, slot: Option<Arc<
     });
 }
 
-/// Why an upgrade is refused: the answer, and the words for the log.
-type Refused = Box<(Answer, String)>;
-
 /// Checks the request; gives the subprotocol to confirm, and what it means.
 fn check(
     means: &Means,
@@ -136,8 +140,7 @@ fn check(
 ) -> Result<(Option<&'static str>, Encoding), Refused> {
     let headers = request.headers();
     if request.method() != Method::GET {
-        let answer = reply::method_not_allowed("GET");
-        return Err(Box::new((answer, format!("{} instead of GET", request.method()))));
+        return Err(admission::refuse_method(request.method(), "GET"));
     }
     if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
         return Err(refuse(
@@ -154,11 +157,7 @@ fn check(
     if headers.get(SEC_WEBSOCKET_KEY).is_none_or(|key| key.len() != 24) {
         return Err(refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64"));
     }
-    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
-    if let Some(origin) = origin.filter(|origin| !means.gateway.allows_origin(origin)) {
-        let why = format!("the origin {origin:?} is not among gateway.allowed_origins");
-        return Err(refuse(StatusCode::FORBIDDEN, &why));
-    }
+    admission::check_origin(means, headers)?;
     let asks_for = |protocol| {
         route.dialect == Dialect::Centrifuge && has_token(headers, &SEC_WEBSOCKET_PROTOCOL, protocol)
     };
@@ -166,22 +165,6 @@ fn check(
         return Ok((Some(PROTOBUF), Encoding::Protobuf));
     }
     Ok((asks_for(JSON).then_some(JSON), Encoding::Json))
-}
-
-/// Lets a client in that does not connect more often than `limits.connect_rate`.
-fn admit(means: &Means, client: &Client) -> Result<(), Refused> {
-    let Err(wait) = means.gateway.admit(client.address) else { return Ok(()) };
-    let seconds = wait.as_millis().div_ceil(1000).max(1);
-    let why = format!("too many connects from this address; try again in {seconds} s");
-    let mut refused = refuse(StatusCode::TOO_MANY_REQUESTS, &why);
-    if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
-        refused.0.headers_mut().insert(RETRY_AFTER, seconds);
-    }
-    Err(refused)
-}
-
-fn refuse(status: StatusCode, why: &str) -> Refused {
-    Box::new((reply::error(status, why), why.to_owned()))
 }
 
 /// True when one of a header's comma-separated words is `token`, whatever its case.

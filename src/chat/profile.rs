@@ -7,6 +7,7 @@ use crate::chat::Error;
 use crate::chat::ledger::Desk;
 use crate::store::Key;
 use crate::store::Table;
+use crate::wire::golang_im;
 use crate::wire::orim;
 
 /// The most bytes of one text of a profile; more are cut off.
@@ -51,6 +52,21 @@ impl Profile {
         Self {
             user: auth.user.clone(),
             room: auth.room.clone(),
+            nickname: auth.nickname.clone(),
+            face: auth.face.clone(),
+            shop_id: auth.shop_id.clone(),
+            shop_name: auth.shop_name.clone(),
+            shop_face: auth.shop_face.clone(),
+            platform: auth.platform.clone(),
+        }
+    }
+
+    /// The profile that a login of golang-im shows.
+    #[must_use]
+    pub fn of_golang_im(auth: &golang_im::Auth) -> Self {
+        Self {
+            user: auth.user.clone(),
+            room: auth.room.as_deref().map(orim::room).unwrap_or_default(),
             nickname: auth.nickname.clone(),
             face: auth.face.clone(),
             shop_id: auth.shop_id.clone(),

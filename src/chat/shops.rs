@@ -255,20 +255,39 @@ fn recent(key: &[u8]) -> Option<(String, u64, String)> {
     Some((parts.text()?, parts.number()?, parts.text()?))
 }
 
-/// True when the row with this key and value stands for nothing any more: a shop without customers, or a room whose
-/// customer is not in the list, each older than `oldest`.
-pub(super) fn is_stale(desk: &mut Desk<'_>, key: &[u8], value: &[u8], oldest: u64) -> Result<bool, Error> {
-    match Parts::new(key).text().as_deref() {
+/// Takes a row away that stands for nothing any more, older than `oldest`: a customer who was silent since, a room whose
+/// customer is not in the list, a shop without customers; true when it was a customer.
+pub(super) fn sweep(desk: &mut Desk<'_>, (key, value): (&[u8], &[u8]), oldest: u64) -> Result<bool, Error> {
+    let mut parts = Parts::new(key);
+    match parts.text().as_deref() {
+        Some("customer") => {
+            let (Some(shop), Some(customer)) = (parts.text(), parts.text()) else { return Ok(false) };
+            let kept = serde_json::from_slice::<Activity>(value);
+            match kept.ok().filter(|kept| kept.unix_ms < oldest) {
+                Some(kept) => return remove(desk, &shop, &customer, kept.unix_ms),
+                None => return Ok(false),
+            }
+        }
         Some("shop") => {
-            let Ok(opened) = serde_json::from_slice::<Opened>(value) else { return Ok(true) };
-            Ok(opened.unix_ms < oldest && count(desk, &opened.shop.id)? == 0)
+            let opened = serde_json::from_slice::<Opened>(value).ok();
+            let opened = opened.filter(|opened| opened.unix_ms < oldest);
+            if let Some(opened) = opened
+                && count(desk, &opened.shop.id)? == 0
+            {
+                desk.delete(Table::Shops, key);
+            }
         }
         Some("room") => {
-            let Ok(pair) = serde_json::from_slice::<Pair>(value) else { return Ok(true) };
-            Ok(pair.unix_ms < oldest && activity(desk, &pair)?.is_none())
+            let pair = serde_json::from_slice::<Pair>(value).ok().filter(|pair| pair.unix_ms < oldest);
+            if let Some(pair) = pair
+                && activity(desk, &pair)?.is_none()
+            {
+                desk.delete(Table::Shops, key);
+            }
         }
-        _ => Ok(false),
+        _ => {}
     }
+    Ok(false)
 }
 
 /// When the customer of a room was last active, in Unix milliseconds; none when it is not in the list of its shop.

@@ -29,7 +29,7 @@ use crate::tasks::Tasks;
 /// How often some rows are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often customers, notices and uploads are looked at.
+/// How often notices and uploads are looked at.
 const ROUND: Duration = Duration::from_secs(60);
 
 /// How many rows at once.
@@ -37,7 +37,7 @@ const ROWS: Limit = Limit { items: 256, bytes: 256 * 1024 };
 
 /// The tables that are gone through, and what a row of each is called where it is counted.
 const TABLES: [(Table, &str); 3] =
-    [(Table::Users, "profiles"), (Table::Reads, "read_offsets"), (Table::Shops, "shops")];
+    [(Table::Users, "profiles"), (Table::Reads, "read_offsets"), (Table::Shops, "customers")];
 
 /// Where a sweep has come to in each table.
 #[derive(Debug, Default)]
@@ -81,10 +81,9 @@ impl Chat {
             };
             let mut gone = 0;
             for (key, value) in page.entries {
-                let unchanged = desk.bytes(table, &key)?.as_ref() == Some(&value);
-                if unchanged && is_stale(&mut desk, table, (&key, &value), oldest)? {
-                    desk.delete(table, &key);
-                    gone += 1;
+                // What was written meanwhile is not as it was read, and not old.
+                if desk.bytes(table, &key)?.as_ref() == Some(&value) {
+                    gone += usize::from(sweep(&mut desk, table, (&key, &value), oldest)?);
                 }
             }
             desk.close()?;
@@ -95,30 +94,38 @@ impl Chat {
 
     async fn sweep_rest(&self, unix_ms: u64, now: Duration) -> Result<(), Error> {
         self.lost("notices", self.shared.notices.forget(now));
-        self.clean(unix_ms)?;
         self.expire_uploads(unix_ms).await
     }
 }
 
-fn is_stale(
+/// Takes a row away when it is too old; true when it was.
+fn sweep(
     desk: &mut Desk<'_>,
     table: Table,
     (key, value): (&[u8], &[u8]),
     oldest: u64,
 ) -> Result<bool, Error> {
-    let time = match table {
-        Table::Users => profile::time(value),
-        Table::Reads => reads::time(value),
-        _ => return shops::is_stale(desk, key, value, oldest),
-    };
+    if table == Table::Shops {
+        return shops::sweep(desk, (key, value), oldest);
+    }
+    let time = if table == Table::Users { profile::time(value) } else { reads::time(value) };
     if time.is_some_and(|time| time >= oldest) {
         return Ok(false);
     }
-    // Who is silent in one way may be active in another: as long as the customer is, all that the room has stays.
     let mut parts = Parts::new(key);
     let room = parts.text().and_then(|_| parts.text()).unwrap_or_default();
-    let Some(pair) = shops::pair(desk, &room)? else { return Ok(true) };
-    Ok(shops::activity(desk, &pair)?.is_none_or(|active| active < oldest))
+    // As long as there are messages, it counts how far somebody has read.
+    if table == Table::Reads && reads::last(desk.store(), &room)?.is_some() {
+        return Ok(false);
+    }
+    // Who is silent in one way may be active in another: as long as the customer is, all that the room has stays.
+    if let Some(pair) = shops::pair(desk, &room)?
+        && shops::activity(desk, &pair)?.is_some_and(|active| active >= oldest)
+    {
+        return Ok(false);
+    }
+    desk.delete(table, key);
+    Ok(true)
 }
 
 /// Counts what went.

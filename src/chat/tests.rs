@@ -199,8 +199,8 @@ async fn a_shop_remembers_so_many_customers() {
     assert_eq!(house.customers("8000").await, ["6", "5", "4"]);
     assert!(house.removed("customers"));
     // The rooms of those who went are free again.
-    assert_eq!(house.chat.is_staff("8000", &room_of("8000", "1")).unwrap(), false);
-    assert_eq!(house.chat.is_staff("8000", &room_of("8000", "6")).unwrap(), true);
+    assert!(!house.chat.is_staff("8000", &room_of("8000", "1")).unwrap());
+    assert!(house.chat.is_staff("8000", &room_of("8000", "6")).unwrap());
 }
 
 #[tokio::test]
@@ -212,18 +212,23 @@ async fn who_is_silent_for_too_long_is_forgotten_with_everything() {
         house.chat.ack(user, room, id, NOW).unwrap();
     }
     house.chat.said("2", &active, NOW + 6 * DAY, Duration::ZERO).unwrap();
+    // A room with messages in it: what was read there counts.
+    house.chat.ack("1", "other", id, NOW).unwrap();
+    house.index("other", id, "2").await.unwrap();
     house.settle().await;
     let late = NOW + 8 * DAY;
-    assert_eq!(house.chat.clean(late).unwrap(), (1, false));
-    house.settle().await;
     let mut cursor = sweep::Cursor::default();
-    house.chat.sweep_rows(&mut cursor, late).unwrap();
+    for _ in 0..2 {
+        house.chat.sweep_rows(&mut cursor, late).unwrap();
+        house.settle().await;
+    }
+    assert_eq!(house.chat.read("1", "other").unwrap(), Some(id));
     assert_eq!(house.chat.profile("1", &silent).unwrap(), None);
     assert_eq!(house.chat.read("1", &silent).unwrap(), None);
     assert!(house.chat.profile("2", &active).unwrap().is_some(), "its customer is active");
     assert_eq!(house.chat.read("2", &active).unwrap(), Some(id));
     assert_eq!(house.customers("8000").await, ["2"]);
-    assert!(house.removed("profiles") && house.removed("read_offsets"));
+    assert!(house.removed("profiles") && house.removed("read_offsets") && house.removed("customers"));
 }
 
 #[tokio::test]
@@ -262,7 +267,7 @@ async fn staff_is_whom_the_configuration_names_and_the_shop_itself() {
     for (user, is_staff) in [("8000", true), ("alice", true), ("1", false), ("", false)] {
         assert_eq!(house.chat.is_staff(user, &room).unwrap(), is_staff, "{user}");
     }
-    assert_eq!(house.chat.is_staff("8000", "elsewhere").unwrap(), false);
+    assert!(!house.chat.is_staff("8000", "elsewhere").unwrap());
 }
 
 #[tokio::test]
@@ -270,7 +275,7 @@ async fn new_visitors_are_numbered_by_day_whatever_happens() {
     let house = house(|_| {});
     assert_eq!(house.chat.new_visitor(NOW).await.unwrap(), "202611201");
     assert_eq!(house.chat.new_visitor(NOW - 2 * DAY).await.unwrap(), "202611202", "the clock went back");
-    let other = visitors::Visitors::default();
+    let other = Visitors::default();
     assert_eq!(other.next(&house.store, NOW).await.unwrap(), "202611203", "a restart");
     assert_eq!(other.next(&house.store, NOW + DAY).await.unwrap(), "202611211");
 }

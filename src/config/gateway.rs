@@ -8,6 +8,7 @@ use super::mistake::Place;
 use super::namespace;
 use super::read::Reader;
 use super::read::SIZE_MAX;
+use super::settings::Carrier;
 use super::settings::Dialect;
 use super::settings::Gateway;
 use super::settings::Route;
@@ -28,12 +29,18 @@ pub const BUILT_IN_PATHS: &[&str] = &[
     "/namespaces/",
 ];
 
-const DIALECTS: &[(&str, Dialect)] = &[
-    ("centrifuge", Dialect::Centrifuge),
-    ("openresty-push", Dialect::OpenrestyPush),
-    ("goim", Dialect::Goim),
-    ("orim", Dialect::Orim),
-    ("golang-im", Dialect::GolangIm),
+/// The names of dialects, each with what carries it.
+const DIALECTS: &[(&str, (Dialect, Carrier))] = &[
+    ("centrifuge", (Dialect::Centrifuge, Carrier::WebSocket)),
+    ("centrifuge-sse", (Dialect::Centrifuge, Carrier::Sse)),
+    ("centrifuge-http-stream", (Dialect::Centrifuge, Carrier::HttpStream)),
+    ("centrifuge-emulation", (Dialect::Centrifuge, Carrier::Emulation)),
+    ("centrifuge-uni-sse", (Dialect::Centrifuge, Carrier::UniSse)),
+    ("centrifuge-uni-http-stream", (Dialect::Centrifuge, Carrier::UniHttpStream)),
+    ("openresty-push", (Dialect::OpenrestyPush, Carrier::WebSocket)),
+    ("goim", (Dialect::Goim, Carrier::WebSocket)),
+    ("orim", (Dialect::Orim, Carrier::WebSocket)),
+    ("golang-im", (Dialect::GolangIm, Carrier::WebSocket)),
 ];
 /// Less than this would be used up by a handful of rooms.
 const MEMORY_MIN: u64 = 1024 * 1024;
@@ -55,6 +62,8 @@ pub(super) fn gateway(read: Reader<'_>) -> Gateway {
         routes: routes(read, pong_timeout),
         tcp: check::stream_addresses(read, "gateway.tcp", "goim's packets need"),
         namespaces: namespace::namespaces(read),
+        inbox_size: read.amount("gateway.inbox_size", 1..=10_000),
+        inbox_ttl: read.duration("gateway.inbox_ttl", Bare::Seconds, "would keep nothing for anybody"),
         memory: read.size("gateway.memory", MEMORY_MIN..=SIZE_MAX),
         login_timeout: read.duration("gateway.login_timeout", Bare::Seconds, "would leave no time to log in"),
         ping_interval,
@@ -84,9 +93,12 @@ fn routes(read: Reader<'_>, pong_timeout: Duration) -> Vec<Route> {
             let problem = "gateway.pong_timeout should be < \"ping_interval\", or a client is pinged again before it had to answer";
             table.wrong("ping_interval", problem, "lower pong_timeout or raise ping_interval");
         }
+        let usual = (Dialect::Centrifuge, Carrier::WebSocket);
+        let (dialect, carrier) = table.word("dialect", DIALECTS).unwrap_or(usual);
         routes.push(Route {
             path: path.unwrap_or_default(),
-            dialect: table.word("dialect", DIALECTS).unwrap_or(Dialect::Centrifuge),
+            dialect,
+            carrier,
             auth: table.word("auth", auth::MODES),
             ping_interval,
         });

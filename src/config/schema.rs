@@ -131,6 +131,8 @@ pub(super) const KEYS: &[Key] = &[
     live("gateway", "pong_timeout", Kind::Scalar),
     live("gateway", "client_queue", Kind::Scalar),
     restart("gateway", "tcp", Kind::List),
+    live("gateway", "inbox_size", Kind::Scalar),
+    live("gateway", "inbox_ttl", Kind::Scalar),
     live("gateway", "memory", Kind::Scalar),
     live("gateway", "allowed_origins", Kind::List),
     live("gateway", "route", Kind::Tables(ROUTE)),

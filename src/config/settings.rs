@@ -142,6 +142,10 @@ pub struct Gateway {
     pub pong_timeout: Duration,
     /// Bytes that may wait for one client; more, and it is disconnected.
     pub client_queue: usize,
+    /// Messages that wait for one user who is not there; the oldest make room.
+    pub inbox_size: usize,
+    /// How long they wait.
+    pub inbox_ttl: Duration,
     /// Bytes that messages may take in the whole process, kept in rooms or waiting for clients.
     pub memory: usize,
     /// Origins that browsers may come from; empty allows any.
@@ -155,6 +159,8 @@ pub struct Route {
     pub path: String,
     /// The protocol spoken there.
     pub dialect: Dialect,
+    /// What carries it.
+    pub carrier: Carrier,
     /// Overrides `auth.mode`.
     pub auth: Option<AuthMode>,
     /// Overrides `gateway.ping_interval`.
@@ -174,6 +180,23 @@ pub enum Dialect {
     Orim,
     /// The packets of golang-im.
     GolangIm,
+}
+
+/// What carries a dialect on a route. All but the websocket carry the Centrifuge dialect only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// A websocket.
+    WebSocket,
+    /// Server-sent events; what the client says comes by [`Self::Emulation`].
+    Sse,
+    /// An answer without end; what the client says comes by [`Self::Emulation`].
+    HttpStream,
+    /// Server-sent events, for clients that say nothing.
+    UniSse,
+    /// An answer without end, for clients that say nothing.
+    UniHttpStream,
+    /// Requests of their own, for sessions whose connection leads to the client only.
+    Emulation,
 }
 
 /// `[[gateway.namespace]]`: the rules of the rooms whose names begin with `name:`.

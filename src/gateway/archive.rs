@@ -100,7 +100,7 @@ struct Publisher {
 
 /// A payload as it is kept; bytes in Base64.
 #[derive(Serialize, Deserialize)]
-enum Content {
+pub(super) enum Content {
     #[serde(rename = "j")]
     Json(String),
     #[serde(rename = "t")]
@@ -128,10 +128,27 @@ impl Archive {
         Ok(Self { store, crashes, looked_at: Mutex::default() })
     }
 
+    /// Lets go of messages of a room that is not known any longer: a new stream begins with nothing.
+    fn forget_remains(&self, room: &str) {
+        if self.read(room, &Span::prefix(room_key(room)), Direction::Up, 1).is_empty() {
+            return;
+        }
+        let mut batch = Batch::new();
+        batch.delete_range(Table::Publications, &Span::prefix(room_key(room)));
+        index::clear(&mut batch, room);
+        if let Err(error) = self.store.submit(batch) {
+            tracing::error!(room, %error, "what is left of a former room can not be removed");
+        }
+    }
+
     /// The stream of a room with the last `ring` of its messages; none when nothing is kept, or it can not be read.
     pub(super) fn load(&self, room: &str, ring: usize) -> Option<Stream> {
         let standing = match self.store.read(Table::Rooms, room_key(room).as_ref()) {
-            Ok(standing) => serde_json::from_slice::<Standing>(&standing?).ok()?,
+            Ok(Some(standing)) => serde_json::from_slice::<Standing>(&standing).ok()?,
+            Ok(None) => {
+                self.forget_remains(room);
+                return None;
+            }
             Err(error) => {
                 tracing::error!(room, %error, "the history of a room can not be read: it begins anew");
                 return None;
@@ -397,7 +414,8 @@ fn decoded(offset: u64, value: &[u8]) -> Option<Publication> {
 }
 
 impl Content {
-    fn of(payload: &Payload) -> Self {
+    /// A payload, to be kept.
+    pub(super) fn of(payload: &Payload) -> Self {
         let text = || String::from_utf8_lossy(payload.bytes()).into_owned();
         match payload.kind() {
             Kind::Json => Self::Json(text()),
@@ -406,7 +424,8 @@ impl Content {
         }
     }
 
-    fn payload(self) -> Option<Payload> {
+    /// The payload that was kept.
+    pub(super) fn payload(self) -> Option<Payload> {
         match self {
             Self::Json(json) => Payload::restore(Kind::Json, json.as_bytes()),
             Self::Text(text) => Payload::restore(Kind::Text, text.as_bytes()),

@@ -35,6 +35,9 @@ use crate::gateway::step::Question;
 use crate::gateway::step::RoomError;
 use crate::gateway::step::Step;
 use crate::gateway::stream::Query;
+use crate::gateway::throttle::Act;
+use crate::gateway::throttle::Pace;
+use crate::gateway::throttle::seconds;
 use crate::ids::MessageId;
 use crate::wire::payload::Payload;
 
@@ -128,6 +131,17 @@ impl Gateway {
         }
     }
 
+    /// May this user say or do something in a chat now, as often as `limits.publish_rate` lets its sessions publish?
+    ///
+    /// # Errors
+    ///
+    /// The seconds until it may.
+    pub fn check_pace(&self, user: &str) -> Result<(), u64> {
+        let settings = self.shared.settings.load();
+        let pace = Pace { throttle: &self.shared.throttle, rates: &settings.rates, now: clock::uptime() };
+        pace.check(Act::Publish, user, user).map_err(seconds)
+    }
+
     /// Says something in a chat for a user without a session, and has the chat remember that it spoke.
     ///
     /// # Errors
@@ -156,7 +170,7 @@ impl Gateway {
             let signal = Outgoing {
                 ttl: Some(TYPING_TTL),
                 conflation_key: Some(format!("typing {user}").into()),
-                ..signal("typing", json!({ "type": "typing", "mid": user }))
+                ..signal("typing", &json!({ "type": "typing", "mid": user }))
             };
             self.signal(room, signal)?;
         }
@@ -174,7 +188,7 @@ impl Gateway {
         if moved {
             let said = json!({ "type": "read", "mid": user, "id": id.to_string() });
             // The receipt is worth less than the offset: a busy room does without it.
-            self.signal(room, signal("read", said)).ok();
+            self.signal(room, signal("read", &said)).ok();
         }
         Ok(moved)
     }
@@ -193,7 +207,7 @@ impl Gateway {
         self.shared.submit(room, step, true).map_err(|_| RoomError::Busy)?;
         answer.await.unwrap_or(Err(RoomError::Stopping))?;
         let said = json!({ "type": "recall", "id": id.to_string(), "mid": user });
-        self.signal(room, signal("recall", said))?;
+        self.signal(room, signal("recall", &said))?;
         Ok(())
     }
 
@@ -281,7 +295,7 @@ impl Standing {
     }
 }
 
-fn signal(kind: &str, said: Value) -> Outgoing {
+fn signal(kind: &str, said: &Value) -> Outgoing {
     Outgoing {
         skip_history: true,
         tags: BTreeMap::from([(SIGNAL.to_owned(), kind.to_owned())]),

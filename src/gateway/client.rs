@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::clock;
 use crate::config::AuthMode;
-use crate::config::Dialect;
 use crate::gateway::Arriving;
 use crate::gateway::CloseReason;
 use crate::gateway::Gateway;
@@ -29,6 +28,8 @@ use crate::gateway::session::Effect;
 use crate::gateway::session::Entrance;
 use crate::gateway::session::GRACE_SECONDS;
 use crate::gateway::session::Heartbeat;
+use crate::gateway::session::Identity;
+use crate::gateway::session::Refusal;
 use crate::gateway::session::Session;
 use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
@@ -171,8 +172,19 @@ impl Client {
         Bearer { user, session: self.session.id().to_string(), room: room.to_owned() }
     }
 
+    /// Lets an identity log in, unless the user is banned.
+    pub(super) fn admit(&self, identity: Identity) -> Result<Identity, Refusal> {
+        match self.shared.bans.of(&identity.user, clock::wall().as_secs()) {
+            Some(ban) => Err(Refusal::Close(CloseReason::Banned { reason: ban.reason })),
+            None => Ok(identity),
+        }
+    }
+
     /// The login succeeded: enters the rooms that it grants, then greets.
-    fn enter(&mut self, rooms: Vec<Entrance>, greeting: Greeting) {
+    fn enter(&mut self, rooms: Vec<Entrance>, mut greeting: Greeting) {
+        if let (Greeting::Connected(connected), true) = (&mut greeting, self.link.form().is_emulated()) {
+            connected.session = self.shared.tokens.token(self.link.key());
+        }
         let identity = self.session.identity();
         let card = Card {
             user: identity.map(|identity| Arc::clone(&identity.user)).unwrap_or_default(),
@@ -186,13 +198,14 @@ impl Client {
         let means = &self.shared.means;
         means.trail.login(&self.subject(), &format!("in {} rooms", rooms.len()));
         self.profile.token = None;
-        let dialect = ByDialect { dialect: name(self.link.form().dialect()) };
+        let dialect = ByDialect { dialect: self.link.form().name() };
         means.metrics.logins.get_or_create(&dialect).inc();
         means.metrics.sessions.get_or_create(&dialect).inc();
         if rooms.is_empty() {
             let frame = self.link.form().welcome(&Welcome::Greeting(greeting), self.link.card(), &[]);
             let sent = self.link.greet(frame, clock::uptime(), &mut |_, _| {});
             self.shared.count(sent);
+            self.shared.empty_inbox(&self.link);
             return;
         }
         self.link.hold();
@@ -200,6 +213,8 @@ impl Client {
         for entrance in rooms {
             self.join(entrance, &arrival);
         }
+        // Behind the greeting: until then messages are held back.
+        self.shared.empty_inbox(&self.link);
     }
 
     /// What must make room for this login does.
@@ -348,20 +363,9 @@ impl Client {
             user_id: self.session.user().map(|user| &**user).filter(|user| !user.is_empty()),
             client: self.profile.address,
             request_id: Some(self.profile.request_id.as_str()).filter(|id| !id.is_empty()),
-            dialect: Some(name(self.link.form().dialect())),
+            dialect: Some(self.link.form().name()),
             worker: Some(self.profile.worker),
             token: self.profile.token.as_deref(),
         }
-    }
-}
-
-/// The name of a dialect in log and metrics.
-pub(super) fn name(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Centrifuge => "centrifuge",
-        Dialect::OpenrestyPush => "openresty-push",
-        Dialect::Goim => "goim",
-        Dialect::Orim => "orim",
-        Dialect::GolangIm => "golang-im",
     }
 }

@@ -64,6 +64,11 @@ pub enum CloseReason {
     },
     /// There are too many rooms, or one of the login's has too much to do.
     NoRoom,
+    /// The user is on the list of bans.
+    Banned {
+        /// What the user is told.
+        reason: String,
+    },
     /// An operator or a backend ended it.
     Kicked {
         /// The close code; none leaves the choice to the dialect.
@@ -106,6 +111,7 @@ impl CloseReason {
             Self::Replaced => "replaced",
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::NoRoom => "no_room",
+            Self::Banned { .. } => "banned",
             Self::Kicked { .. } => "kicked",
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::Shutdown => "shutdown",
@@ -137,6 +143,7 @@ impl CloseReason {
             Self::MemoryShort { .. } => (3008, 1013),
             Self::Replaced | Self::TooManySessions { .. } => (3504, 4002),
             Self::NoRoom => (3013, 1013),
+            Self::Banned { .. } => (3507, 1008),
             Self::Kicked { code: Some(code), .. } => (*code, *code),
             Self::Kicked { code: None, .. } => (3503, 1008),
             Self::TooManyRequests { .. } => (3013, 1013),
@@ -205,6 +212,7 @@ impl CloseReason {
                 format!("a user may have {max} sessions: the oldest goes").into()
             }
             Self::NoRoom => "too many rooms, or a room has a backlog: try again later".into(),
+            Self::Banned { reason } => format!("banned: {reason}").into(),
             Self::Kicked { reason, .. } => reason.to_string().into(),
             Self::TooManyRequests { retry_after } => {
                 format!("too many logins of this user; try again in {retry_after} s").into()
@@ -225,6 +233,7 @@ impl CloseReason {
                 | Self::AuthUnavailable(_)
                 | Self::AuthNonsense(_)
                 | Self::NoUser
+                | Self::Banned { .. }
                 | Self::TooManyRequests { .. }
         )
     }

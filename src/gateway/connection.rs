@@ -34,6 +34,8 @@ use crate::gateway::session::Identity;
 use crate::gateway::session::Input;
 use crate::gateway::session::Refusal;
 use crate::gateway::session::Vouching;
+use crate::wire::centrifuge::Connect;
+use crate::wire::centrifuge::Encoding;
 use crate::wire::goim;
 use crate::wire::goim::Packets;
 
@@ -64,13 +66,22 @@ enum Reader {
     WebSocket(Box<WebSocketContext>),
     /// goim's packets follow each other.
     Packets(Packets),
+    /// Nothing comes but what came with the request.
+    Request,
+}
+
+/// What came with the request.
+struct Start {
+    leftover: Bytes,
+    credentials: Credentials,
+    connect: Option<Box<Connect>>,
 }
 
 /// One connection.
 pub(super) struct Connection {
     client: Client,
     reader: Reader,
-    start: Option<Box<(Bytes, Credentials)>>,
+    start: Option<Box<Start>>,
     check: Option<Check>,
     /// What is to be checked behind it.
     asks: Asks,
@@ -84,10 +95,13 @@ const ASKS_MAX: usize = 1024;
 
 impl Connection {
     /// The connection of a client that has arrived.
-    pub(super) fn new(shared: Arc<Shared>, arriving: Arriving) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, mut arriving: Arriving) -> Self {
         let frame_max = Some(shared.settings.load().frame_max);
         let reader = match arriving.transport {
             Transport::Bare => Reader::Packets(Packets::new(goim::BODY_MAX)),
+            Transport::Sse | Transport::HttpStream | Transport::UniSse | Transport::UniHttpStream => {
+                Reader::Request
+            }
             Transport::WebSocket => {
                 let limits = WebSocketConfig::default()
                     .read_buffer_size(READ_BUFFER)
@@ -97,7 +111,11 @@ impl Connection {
                 Reader::WebSocket(Box::new(WebSocketContext::new(Role::Server, Some(limits))))
             }
         };
-        let start = (arriving.leftover.clone(), arriving.credentials.clone());
+        let start = Start {
+            leftover: std::mem::take(&mut arriving.leftover),
+            credentials: arriving.credentials.clone(),
+            connect: arriving.connect.take(),
+        };
         Self {
             client: Client::new(shared, arriving),
             reader,
@@ -121,8 +139,11 @@ impl Connection {
 
     async fn serve(&mut self) -> CloseReason {
         if let Some(start) = self.start.take() {
-            let (leftover, credentials) = *start;
-            let ask = self.client.step(|session, _, effects| session.start(credentials, effects));
+            let Start { leftover, credentials, connect } = *start;
+            let ask = self.client.step(|session, world, effects| match connect {
+                Some(connect) => session.connect(*connect, world, effects),
+                None => session.start(credentials, effects),
+            });
             self.ask(ask);
             if let Err(reason) = self.feed(&leftover) {
                 return reason;
@@ -214,7 +235,25 @@ impl Connection {
         match &self.reader {
             Reader::WebSocket(_) => self.feed_frames(input),
             Reader::Packets(_) => self.feed_packets(input),
+            Reader::Request => self.feed_request(input),
         }
+    }
+
+    /// The request brought commands.
+    fn feed_request(&mut self, commands: &[u8]) -> Result<(), CloseReason> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let is_text =
+            self.client.link.form().encoding().is_some_and(|speech| speech.encoding() == Encoding::Json);
+        let input = match std::str::from_utf8(commands) {
+            Ok(text) if is_text => Input::Text(text),
+            Err(_) if is_text => return Err(CloseReason::NotUtf8),
+            _ => Input::Binary(commands),
+        };
+        let ask = self.client.step(|session, world, effects| session.receive(input, world, effects));
+        self.ask(ask);
+        Ok(())
     }
 
     fn feed_packets(&mut self, mut input: &[u8]) -> Result<(), CloseReason> {
@@ -299,6 +338,10 @@ impl Connection {
 
     fn checked(&mut self, checked: Checked) {
         self.check = None;
+        let checked = match checked {
+            Checked::Login(Ok(identity)) => Checked::Login(self.client.admit(identity)),
+            other => other,
+        };
         let asks = self.client.step(|session, world, effects| match checked {
             Checked::Login(outcome) => session.login(outcome, world, effects),
             Checked::Refresh(outcome) => session.refreshed(outcome, world, effects),

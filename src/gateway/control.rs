@@ -10,6 +10,9 @@ use crate::config::Namespace;
 use crate::config::Slow;
 use crate::gateway::CloseReason;
 use crate::gateway::Gateway;
+use crate::gateway::bans::Ban;
+use crate::gateway::bans::BanError;
+use crate::gateway::chat::unix_ms;
 use crate::gateway::form::Encoded;
 use crate::gateway::frame::Frame;
 use crate::gateway::frame::Origin;
@@ -19,6 +22,7 @@ use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
 use crate::gateway::receipt::Counts;
 use crate::gateway::registry::Online;
+use crate::gateway::session::Pass;
 use crate::gateway::step::Asker;
 use crate::gateway::step::HistoryPage;
 use crate::gateway::step::Present;
@@ -32,6 +36,7 @@ use crate::gateway::stream::Query;
 use crate::ids::Epoch;
 use crate::ids::SessionId;
 use crate::wire::centrifuge::Unsubscribed;
+use crate::wire::payload::Payload;
 
 /// Whom something is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +47,21 @@ pub struct Target {
     pub session: Option<String>,
     /// Not these sessions.
     pub except: Vec<String>,
+}
+
+/// How a session is put into a room.
+#[derive(Clone, Debug, Default)]
+pub struct Stay {
+    /// It catches up from here.
+    pub since: Option<Position>,
+    /// What others there learn about it.
+    pub info: Option<Payload>,
+    /// What it is told with the news.
+    pub data: Option<Payload>,
+    /// When it must leave, in Unix seconds.
+    pub expires: Option<u64>,
+    /// True when it does not show among those who are there.
+    pub hidden: bool,
 }
 
 impl Target {
@@ -192,8 +212,10 @@ impl Gateway {
     }
 
     /// Has sessions be in a room; gives how many were asked.
-    pub fn subscribe(&self, target: &Target, room: &str, since: Option<Position>) -> usize {
-        self.order(target, || Order::Subscribe { room: room.to_owned(), since })
+    pub fn subscribe(&self, target: &Target, room: &str, stay: &Stay) -> usize {
+        let Stay { since, info, data, expires, hidden } = stay.clone();
+        let pass = Pass { info: info.map(Arc::new), data: data.map(Arc::new), ttl: None, hidden };
+        self.order(target, || Order::Subscribe { room: room.to_owned(), since, pass: pass.clone(), expires })
     }
 
     /// Has sessions leave a room; gives how many were asked.
@@ -260,6 +282,66 @@ impl Gateway {
     /// Puts other rules of rooms in force at once.
     pub fn set_namespaces(&self, namespaces: &[Namespace]) {
         self.shared.settings.rcu(|settings| settings.with_namespaces(namespaces));
+    }
+
+    /// Sends a message to all sessions of a user; where there is none and `offline`, it waits for the login. Gives how many
+    /// sessions it was sent to, and whether it waits.
+    ///
+    /// # Errors
+    ///
+    /// [`RoomError::Store`] when it can not be kept.
+    pub async fn send_or_keep(
+        &self,
+        user: &str,
+        message: &Outgoing,
+        offline: bool,
+    ) -> Result<(usize, bool), RoomError> {
+        let sent = self.send_to_user(user, message);
+        if sent > 0 || !offline {
+            return Ok((sent, false));
+        }
+        let (limits, unix_ms) = {
+            let settings = self.shared.settings.load();
+            ((settings.inbox_size, settings.inbox_ttl), unix_ms())
+        };
+        let id = self.shared.message_ids.next(unix_ms);
+        let kept = self.shared.inbox.keep(user, (id, unix_ms), message, limits).await;
+        kept.map_err(|error| RoomError::Store(error.to_string()))?;
+        // A session that logged in meanwhile has looked too early.
+        for link in self.shared.registry.user(user) {
+            self.shared.empty_inbox(&link);
+        }
+        Ok((0, true))
+    }
+
+    /// Keeps a user out, and ends its sessions; gives how many.
+    ///
+    /// # Errors
+    ///
+    /// [`BanError`]; then nothing has changed, except that the ban counts until the next start when only the store failed.
+    pub async fn ban(&self, user: &str, ban: Ban) -> Result<usize, BanError> {
+        let reason = ban.reason.clone();
+        self.shared.bans.add(user, ban, clock::wall().as_secs()).await?;
+        let links = self.shared.registry.user(user);
+        for link in &links {
+            link.close(CloseReason::Banned { reason: reason.clone() });
+        }
+        Ok(links.len())
+    }
+
+    /// Lets a user in again; false when nothing kept it out.
+    ///
+    /// # Errors
+    ///
+    /// [`BanError`] when the store failed: the ban is back at the next start.
+    pub async fn unban(&self, user: &str) -> Result<bool, BanError> {
+        self.shared.bans.remove(user).await
+    }
+
+    /// Who is kept out, by user.
+    #[must_use]
+    pub fn bans(&self) -> Vec<(String, Ban)> {
+        self.shared.bans.all(clock::wall().as_secs())
     }
 
     async fn ask(&self, room: &str, question: Question) -> Result<Told, RoomError> {

@@ -8,7 +8,6 @@ use tokio::io::Interest;
 use crate::clock;
 use crate::gateway::CloseReason;
 use crate::gateway::client::Client;
-use crate::gateway::client::name;
 use crate::metrics::ByDialect;
 use crate::metrics::ByReason;
 use crate::trail::Ending;
@@ -46,6 +45,7 @@ async fn say_goodbye(client: &Client, reason: &CloseReason) {
             if *reason == CloseReason::ClientClosed {
                 return;
             }
+            link.stream().finish();
             Interest::READABLE
         } else {
             Interest::READABLE | Interest::WRITABLE
@@ -96,6 +96,6 @@ fn record(client: &Client, reason: &CloseReason) {
     let silence = clock::uptime().saturating_sub(client.link.signs().heard);
     let ending = Ending { code, reason: reason.name(), send_time_delay: slowest, silence, desc: &detail };
     trail.logout(&subject, &ending);
-    let dialect = ByDialect { dialect: name(client.link.form().dialect()) };
+    let dialect = ByDialect { dialect: client.link.form().name() };
     metrics.sessions.get_or_create(&dialect).dec();
 }

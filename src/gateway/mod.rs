@@ -2,7 +2,8 @@
 //!
 //! # What it is
 //!
-//! A connection arrives here when its websocket is open. From then on one task reads it and drives one
+//! A connection arrives here when its websocket is open, or the answer has begun that carries what the client hears;
+//! then its commands come by requests of their own (`emulation`). From then on one task reads it and drives one
 //! `session` (a state machine without I/O); everybody else reaches the client through its `link`. A message
 //! published in a room is encoded once per form (`form`) and written by the publisher itself to the sockets of all
 //! members (`worker`), in the order that the room's queue gives it (`rooms`). Heartbeats are one sweep for
@@ -34,17 +35,20 @@
 
 mod archive;
 mod auth;
+mod bans;
 mod budget;
 mod chat;
 mod client;
 mod close;
 mod connection;
 mod control;
+mod emulation;
 mod farewell;
 mod feed;
 mod form;
 mod frame;
 mod heartbeat;
+mod inbox;
 mod index;
 mod link;
 mod order;
@@ -66,12 +70,16 @@ mod stream;
 mod throttle;
 mod worker;
 
+pub use bans::Ban;
+pub use bans::BanError;
 pub use chat::Bearer;
 pub use chat::ChatError;
 pub use chat::ROOMS_MAX;
 pub use chat::Standing;
 pub use close::CloseReason;
+pub use control::Stay;
 pub use control::Target;
+pub use emulation::EmulationError;
 pub use publication::Card;
 pub use publication::Outgoing;
 pub use publication::Publication;
@@ -99,9 +107,12 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::Route;
 use crate::gateway::archive::Archive;
+use crate::gateway::bans::Bans;
 use crate::gateway::budget::Budget;
 use crate::gateway::connection::Connection;
+use crate::gateway::emulation::Tokens;
 use crate::gateway::heartbeat::Wheel;
+use crate::gateway::inbox::Inbox;
 use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
 use crate::gateway::rooms::Rooms;
@@ -124,6 +135,7 @@ use crate::store::Store;
 use crate::tasks::OnExit;
 use crate::tasks::Tasks;
 use crate::trail::Trail;
+use crate::wire::centrifuge::Connect;
 use crate::wire::centrifuge::Encoding;
 
 /// Why the gateway could not be built.
@@ -132,12 +144,15 @@ pub enum Error {
     /// The client for the business API.
     #[error("auth.api_url and auth.jwks_url can not be asked")]
     HttpClient(#[source] http::Error),
-    /// What durable rooms keep.
-    #[error("the history of durable rooms can not be opened")]
+    /// What is kept: the history of durable rooms, bans.
+    #[error("what the gateway keeps can not be opened")]
     Archive(#[source] store::Error),
     /// The public key that tokens are checked with.
     #[error("auth.jwt_public_key can not be used")]
     PublicKey(#[source] jsonwebtoken::errors::Error),
+    /// Sessions need secrets.
+    #[error("the system gives no random numbers")]
+    Random,
 }
 
 /// What the gateway works with.
@@ -162,6 +177,14 @@ pub enum Transport {
     WebSocket,
     /// A bare stream: frames follow each other.
     Bare,
+    /// Server-sent events; commands come by requests of their own.
+    Sse,
+    /// An answer without end; commands come by requests of their own.
+    HttpStream,
+    /// Server-sent events, to a client that can only listen.
+    UniSse,
+    /// An answer without end, to a client that can only listen.
+    UniHttpStream,
 }
 
 /// A client whose connection is open.
@@ -169,8 +192,10 @@ pub enum Transport {
 pub struct Arriving {
     /// Its connection.
     pub stream: Stream,
-    /// What it sent behind its request already.
+    /// What it sent with or behind its request already.
     pub leftover: Bytes,
+    /// The login that its request is, where it can only listen.
+    pub connect: Option<Box<Connect>>,
     /// The route it came by.
     pub route: Route,
     /// What carries its frames.
@@ -222,6 +247,9 @@ pub fn build(config: &Config, boot: BootId, means: Means) -> Result<Gateway, Err
         lost: Lost::new(&means.metrics),
         throttle: Throttle::new(&means.metrics),
         receipts: Receipts::default(),
+        bans: Bans::open(means.store.clone()).map_err(Error::Archive)?,
+        inbox: Inbox::new(means.store.clone()),
+        tokens: Tokens::new().map_err(|_| Error::Random)?,
         means,
     };
     Ok(Gateway { shared: Arc::new(shared) })
@@ -255,6 +283,12 @@ impl Gateway {
         settings.origins.is_empty() || settings.origins.iter().any(|allowed| origin::matches(allowed, origin))
     }
 
+    /// True when the pages that may connect are named.
+    #[must_use]
+    pub fn names_origins(&self) -> bool {
+        !self.shared.settings.load().origins.is_empty()
+    }
+
     /// May a client from this address connect now?
     ///
     /// # Errors
@@ -264,7 +298,7 @@ impl Gateway {
         self.shared.throttle.connect(&self.shared.settings.load().rates, client, clock::uptime())
     }
 
-    /// Takes over a client whose websocket is open.
+    /// Takes over a client whose connection is open.
     pub fn welcome(&self, arriving: Arriving) {
         let connection = Connection::new(Arc::clone(&self.shared), arriving);
         self.shared.means.tasks.spawn("connection", OnExit::Ignore, connection.run());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::gateway::session::Pass;
 use crate::gateway::stream::Position;
 
 /// Something that is asked of a session.
@@ -18,6 +19,10 @@ pub(super) enum Order {
         room: String,
         /// Catch up from here.
         since: Option<Position>,
+        /// What is known of the session there.
+        pass: Pass,
+        /// When it must leave, in Unix seconds.
+        expires: Option<u64>,
     },
     /// Be in a room no longer; the client is told why.
     Unsubscribe {

@@ -8,10 +8,14 @@ use serde_json::json;
 
 use crate::gateway::archive::Archive;
 use crate::gateway::publication::Publication;
+use crate::gateway::step::Asker;
 use crate::gateway::step::RoomError;
+use crate::gateway::step::Told;
 use crate::gateway::stream::Stream;
 use crate::ids::MessageId;
 use crate::store::Ticket;
+use crate::tasks::OnExit;
+use crate::tasks::Tasks;
 use crate::wire::payload::Payload;
 
 /// Which message is taken back, and by whom.
@@ -42,8 +46,8 @@ pub enum RecallError {
 /// Puts a tombstone in the place of a message; gives what resolves when that is kept.
 pub(super) fn recall(
     recall: &Recall,
-    stream: &mut Stream,
     (archive, room): (Option<&Archive>, &str),
+    stream: &mut Stream,
 ) -> Result<Option<Ticket>, RoomError> {
     let kept = stream.find(recall.id);
     let kept = kept.or_else(|| archive.and_then(|archive| archive.find(room, recall.id)).map(Arc::new));
@@ -62,6 +66,18 @@ pub(super) fn recall(
     })?;
     stream.replace(tombstone);
     Ok(ticket)
+}
+
+/// Answers when the tombstone is kept, where it is.
+pub(super) fn answer(recalled: Result<Option<Ticket>, RoomError>, asker: Asker, tasks: &Tasks) {
+    match recalled {
+        Ok(None) => asker.tell(Ok(Told::Recalled)),
+        Err(error) => asker.tell(Err(error)),
+        Ok(Some(ticket)) => tasks.spawn("kept", OnExit::Ignore, async move {
+            let kept = ticket.await.map_err(|error| RoomError::Store(error.to_string()));
+            asker.tell(kept.map(|()| Told::Recalled));
+        }),
+    }
 }
 
 /// What stands in the place of a message: a message of a chat without content.

@@ -117,6 +117,14 @@ impl Receipt {
         Arc::new(Self { state: Mutex::new(State { wanted, ..State::default() }), change: Notify::new() })
     }
 
+    /// A receipt for one session that was sent the message already.
+    pub(super) fn alone() -> Arc<Self> {
+        let receipt = Self::new(None);
+        receipt.queued();
+        receipt.complete();
+        receipt
+    }
+
     /// The message was taken in.
     pub(super) fn is_for(&self, id: MessageId, offset: u64) {
         self.change(|state| state.message = Some((id, offset)));

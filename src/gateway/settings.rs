@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Carrier;
 use crate::config::Config;
 use crate::config::Dialect;
 use crate::config::Namespace;
@@ -22,6 +23,9 @@ const GOLANG_IM_SILENCE: Duration = Duration::from_secs(120);
 /// The original push gateway gives a client up after 60 s of silence: 1.5 times this interval.
 const PUSH_INTERVAL: Duration = Duration::from_secs(40);
 
+/// A client that can say nothing is not given up for its silence: that it has gone shows at its connection.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// The settings in force. Sessions take their times and limits when they begin, rules and logins as they are.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -33,6 +37,8 @@ pub(super) struct Settings {
     pub(super) frame_max: usize,
     pub(super) queue_max: usize,
     pub(super) sessions_per_user: usize,
+    pub(super) inbox_size: usize,
+    pub(super) inbox_ttl: Duration,
     interval: Duration,
     patience: Duration,
     login: Duration,
@@ -62,6 +68,8 @@ impl Settings {
             frame_max: limits.frame,
             queue_max: gateway.client_queue,
             sessions_per_user: limits.sessions_per_user,
+            inbox_size: gateway.inbox_size,
+            inbox_ttl: gateway.inbox_ttl,
             interval: gateway.ping_interval,
             patience: gateway.pong_timeout,
             login: gateway.login_timeout,
@@ -84,6 +92,9 @@ impl Settings {
         };
         let interval = route.ping_interval.unwrap_or(usual);
         let patience = match route.dialect {
+            Dialect::Centrifuge if matches!(route.carrier, Carrier::UniSse | Carrier::UniHttpStream) => {
+                FOREVER
+            }
             Dialect::Centrifuge => self.patience.min(interval / 2),
             Dialect::OpenrestyPush | Dialect::Goim | Dialect::Orim | Dialect::GolangIm => interval / 2,
         };

@@ -11,9 +11,12 @@ use crate::clock;
 use crate::gateway::CloseReason;
 use crate::gateway::Means;
 use crate::gateway::archive::Archive;
+use crate::gateway::bans::Bans;
 use crate::gateway::budget::Budget;
+use crate::gateway::emulation::Tokens;
 use crate::gateway::frame::Frame;
 use crate::gateway::heartbeat::Wheel;
+use crate::gateway::inbox::Inbox;
 use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
 use crate::gateway::publication::Outgoing;
@@ -64,6 +67,9 @@ pub(super) struct Shared {
     pub(super) calls: Arc<Semaphore>,
     pub(super) throttle: Throttle,
     pub(super) receipts: Receipts,
+    pub(super) bans: Bans,
+    pub(super) inbox: Inbox,
+    pub(super) tokens: Tokens,
     pub(super) deliveries: Counter,
     pub(super) lost: Lost,
 }

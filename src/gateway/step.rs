@@ -272,6 +272,8 @@ pub(super) struct Connected {
     pub(super) ttl: Option<u32>,
     /// Seconds between pings.
     pub(super) ping: u32,
+    /// What names the session in requests that bring its commands; empty where none do.
+    pub(super) session: String,
     /// The node.
     pub(super) node: String,
 }

@@ -33,9 +33,9 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// For so long, in milliseconds.
-    pub(super) fn ttl_ms(self) -> u64 {
-        millis(self.ttl)
+    /// What was said before this is forgotten, in Unix milliseconds.
+    pub(super) fn oldest(self, unix_ms: u64) -> u64 {
+        unix_ms.saturating_sub(millis(self.ttl))
     }
 }
 
@@ -177,7 +177,7 @@ impl Stream {
 
     /// Forgets what is beyond `keeping` at `unix_ms`; gives the lowest offset that is still kept, if that changed.
     pub(super) fn trim(&mut self, keeping: Keeping, unix_ms: u64) -> Option<u64> {
-        let oldest = unix_ms.saturating_sub(millis(keeping.ttl));
+        let oldest = keeping.oldest(unix_ms);
         let mut trimmed = false;
         while let Some(first) = self.ring.front()
             && (self.ring.len() > keeping.size || first.unix_ms < oldest)

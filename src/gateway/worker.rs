@@ -112,13 +112,20 @@ impl<'a> Worker<'a> {
             Step::Join(joining) => self.join(*joining),
             Step::Leave(link, notice) => self.leave(&link, notice),
             Step::Publish(publishing) => self.take_in(*publishing),
-            Step::Ask(Question::Recall(recall), asker) => self.recall(&recall, asker),
+            Step::Ask(Question::Recall(recall), asker) if self.rules.keeps() => {
+                self.recall(&recall, asker);
+            }
             Step::Ask(question, asker) => {
                 let told = self.answer(&question);
                 asker.tell(told);
             }
             Step::Dissolve(notice, why) => self.dissolve(notice, &why),
-            Step::Trim => self.expire(),
+            Step::Trim => {
+                if let Some(archive) = self.archive() {
+                    let oldest = self.rules.keeping.oldest(self.unix_ms);
+                    archive.expire(self.room, oldest, self.inside.stream.is_some());
+                }
+            }
             Step::Shed => {
                 if let Some(stream) = &mut self.inside.stream {
                     stream.shed();
@@ -316,18 +323,17 @@ impl<'a> Worker<'a> {
         let ticket = match self.keep(&run) {
             Ok(ticket) => ticket,
             Err(error) => {
-                for (asker, _) in answers {
-                    asker.tell(Err(error.clone()));
-                }
+                refuse(answers, &error);
                 return;
             }
         };
         let mut encoded = Encoded::default();
         let receipts: Vec<_> = run.iter().filter_map(|said| said.origin.receipt.clone()).collect();
         let grouped = crate::gateway::form::grouped(run);
+        let epoch = self.inside.stream.as_ref().map(|stream| stream.position().epoch);
         for member in self.inside.members.values() {
             let form = member.link.form();
-            let frames = encoded.frames(form, || form.run(self.room, &grouped));
+            let frames = encoded.frames(form, || form.run(self.room, epoch, &grouped));
             receipts.iter().for_each(|receipt| receipt.queued());
             self.hand_over(&member.link, frames);
         }
@@ -337,11 +343,7 @@ impl<'a> Worker<'a> {
             Some(ticket) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
                 match ticket.await {
                     Ok(()) => answer(answers),
-                    Err(error) => {
-                        for (asker, _) in answers {
-                            asker.tell(Err(RoomError::Store(error.to_string())));
-                        }
-                    }
+                    Err(error) => refuse(answers, &RoomError::Store(error.to_string())),
                 }
             }),
         }
@@ -373,20 +375,8 @@ impl<'a> Worker<'a> {
     // === questions ===
 
     fn recall(&mut self, recall: &Recall, asker: Asker) {
-        let place = (self.archive(), &**self.room);
-        let recalled = if self.rules.keeps() {
-            crate::gateway::recall::recall(recall, self.stream(), place)
-        } else {
-            Err(RoomError::NoHistory)
-        };
-        match recalled {
-            Ok(None) => asker.tell(Ok(Told::Recalled)),
-            Err(error) => asker.tell(Err(error)),
-            Ok(Some(ticket)) => self.shared.means.tasks.spawn("kept", OnExit::Ignore, async move {
-                let kept = ticket.await.map_err(|error| RoomError::Store(error.to_string()));
-                asker.tell(kept.map(|()| Told::Recalled));
-            }),
-        }
+        let recalled = crate::gateway::recall::recall(recall, (self.archive(), self.room), self.stream());
+        crate::gateway::recall::answer(recalled, asker, &self.shared.means.tasks);
     }
 
     fn answer(&mut self, question: &Question) -> Result<Told, RoomError> {
@@ -401,8 +391,8 @@ impl<'a> Worker<'a> {
                 let users: HashSet<&str> = cards.iter().map(|card| &*card.user).collect();
                 Ok(Told::PresenceStats { clients: cards.len(), users: users.len() })
             }
+            Question::Recall(_) => Err(RoomError::NoHistory),
             Question::Clear if !self.rules.keeps() => Err(RoomError::NoHistory),
-            Question::Recall(_) => Ok(Told::Recalled),
             Question::Clear => {
                 self.clear();
                 Ok(Told::Cleared)
@@ -432,23 +422,12 @@ impl<'a> Worker<'a> {
         let in_memory = self.stream().kept_from();
         let publications = match self.archive() {
             None => self.stream().page(query),
-            Some(archive) => {
-                let newer = |worker: &mut Self, query| worker.stream().page(query);
-                archive.page(self.room, query, in_memory, |query| newer(self, query))
-            }
+            Some(archive) => archive.page(self.room, query, in_memory, |query| self.stream().page(query)),
         };
         Ok(HistoryPage { room: Arc::clone(self.room), publications, position })
     }
 
     // === what comes later ===
-
-    /// Lets go of what is too old on disk.
-    fn expire(&self) {
-        let oldest = self.unix_ms.saturating_sub(self.rules.keeping.ttl_ms());
-        if let Some(archive) = self.archive() {
-            archive.expire(self.room, oldest, self.inside.stream.is_some());
-        }
-    }
 
     /// Forgets what is too old, and says when to look again; false when the room need not be remembered.
     fn look_ahead(&mut self) -> bool {
@@ -477,4 +456,8 @@ fn answer(answers: Vec<(Asker, Published)>) {
     for (asker, published) in answers {
         asker.tell(Ok(Told::Published(published)));
     }
+}
+
+fn refuse(answers: Vec<(Asker, Published)>, error: &RoomError) {
+    answers.into_iter().for_each(|(asker, _)| asker.tell(Err(error.clone())));
 }

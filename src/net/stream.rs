@@ -1,4 +1,4 @@
-//! One connection, over a unix or a TCP socket, and who is at its other end.
+//! One connection, over a unix or a TCP socket or within the process, and who is at its other end.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -20,6 +21,7 @@ use tokio::io::ReadBuf;
 use tokio::io::Ready;
 use tokio::net::TcpStream;
 
+use super::Pipe;
 use super::UnixStream;
 
 /// Who is at the other end of a connection.
@@ -41,6 +43,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// Over TCP, without Nagle's delay.
     Tcp(TcpStream),
+    /// Into the body of an answer.
+    Pipe(Pipe),
 }
 
 impl Stream {
@@ -62,6 +66,7 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.poll_readable(context),
             Self::Tcp(stream) => stream.poll_read_ready(context).map_ok(|()| Ready::READABLE),
+            Self::Pipe(pipe) => pipe.poll_readable(context),
         }
     }
 
@@ -69,6 +74,7 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.room().await,
             Self::Tcp(stream) => stream.ready(Interest::WRITABLE).await,
+            Self::Pipe(pipe) => pipe.room().await,
         }
     }
 
@@ -77,6 +83,7 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.try_read(buffer),
             Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Pipe(pipe) => pipe.try_read(),
         }
     }
 
@@ -85,13 +92,22 @@ impl Stream {
         match self {
             Self::Unix(stream) => stream.try_write_vectored(buffers),
             Self::Tcp(stream) => stream.try_write_vectored(buffers),
+            Self::Pipe(pipe) => pipe.try_write_vectored(buffers),
+        }
+    }
+
+    /// Says that nothing further is written where no frame of the peer's protocol says so: in an answer's body.
+    pub fn finish(&self) {
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => {}
+            Self::Pipe(pipe) => pipe.finish(),
         }
     }
 
     /// Has the kernel ask a TCP peer that is silent for `after` whether it still lives; unix peers need no asking.
     pub fn keep_alive(&self, after: Duration) -> io::Result<()> {
         match self {
-            Self::Unix(_) => Ok(()),
+            Self::Unix(_) | Self::Pipe(_) => Ok(()),
             Self::Tcp(stream) => SockRef::from(stream)
                 .set_tcp_keepalive(&TcpKeepalive::new().with_time(after).with_interval(after)),
         }
@@ -102,7 +118,7 @@ impl Stream {
     pub fn refuse(&self) -> io::Result<()> {
         match self {
             Self::Unix(stream) => stream.refuse(),
-            Self::Tcp(_) => Ok(()),
+            Self::Tcp(_) | Self::Pipe(_) => Ok(()),
         }
     }
 
@@ -110,7 +126,7 @@ impl Stream {
     /// unix peer sees a reset in any case, when something is left unread.
     pub fn reset_at_end(&self) -> io::Result<()> {
         match self {
-            Self::Unix(_) => Ok(()),
+            Self::Unix(_) | Self::Pipe(_) => Ok(()),
             Self::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
         }
     }
@@ -120,6 +136,7 @@ impl Stream {
     pub fn peer(&self) -> Peer {
         match self {
             Self::Unix(stream) => Peer::Unix { pid: stream.peer_process() },
+            Self::Pipe(_) => Peer::Unix { pid: None },
             // A connection that is already gone has no address any more; it will not be served either.
             Self::Tcp(stream) => Peer::Tcp(stream.peer_addr().unwrap_or(([0, 0, 0, 0], 0).into())),
         }
@@ -135,6 +152,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            // There is nothing to read but the end.
+            Self::Pipe(pipe) => pipe.poll_readable(context).map_ok(|_| ()),
         }
     }
 }
@@ -144,6 +163,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(context, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, buffer),
+            Self::Pipe(pipe) => poll_write(pipe, context, &[IoSlice::new(buffer)]),
         }
     }
 
@@ -155,6 +175,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, buffers),
+            Self::Pipe(pipe) => poll_write(pipe, context, buffers),
         }
     }
 
@@ -166,6 +187,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(context),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Pipe(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -173,6 +195,19 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Pipe(pipe) => {
+                pipe.finish();
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+fn poll_write(pipe: &Pipe, context: &mut Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    loop {
+        match pipe.try_write_vectored(buffers) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(pipe.poll_room(context)),
+            done => return Poll::Ready(done),
         }
     }
 }

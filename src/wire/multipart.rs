@@ -216,10 +216,12 @@ mod tests {
         Content-Type: image/png\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a \\\"b\\\".png\"\r\n\r\n\
         \x89PNG\r\n--not\r\n-----b\r\n------b--\r\nbehind";
 
+    type Part = (String, Option<String>, Vec<u8>);
+
     /// All parts, with their bytes put together.
-    fn read(pieces: &[&[u8]]) -> Result<(Vec<(String, Option<String>, Vec<u8>)>, bool), Fault> {
+    fn read(pieces: &[&[u8]]) -> Result<(Vec<Part>, bool), Fault> {
         let mut reader = Reader::of(TYPE).unwrap();
-        let mut parts: Vec<(String, Option<String>, Vec<u8>)> = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         let mut ended = 0;
         for piece in pieces {
             reader.feed(piece);
@@ -236,7 +238,7 @@ mod tests {
         Ok((parts, done))
     }
 
-    fn expected() -> Vec<(String, Option<String>, Vec<u8>)> {
+    fn expected() -> Vec<Part> {
         vec![
             ("kind".into(), None, b"face".to_vec()),
             ("file".into(), Some("a \"b\".png".into()), b"\x89PNG\r\n--not\r\n-----b".to_vec()),
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        assert_eq!(read(&[b"------bx"]), Err(Fault::Boundary));
+        assert_eq!(read(&[b"------bxy"]), Err(Fault::Boundary));
         assert_eq!(read(&[b"------b\r\nContent-Type: a/b\r\n\r\n"]), Err(Fault::Name));
         assert_eq!(read(&[b"------b\r\n", &[b'x'; HEAD_MAX]]), Err(Fault::Head));
         for other in

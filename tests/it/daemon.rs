@@ -186,10 +186,21 @@ impl Daemon {
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// SIGKILL, then another daemon in the same directory, with the same log server.
+    pub(crate) async fn killed_and_started(self, more: &[&str]) -> Self {
+        let (directory, log) = self.kill().await;
+        Self::start_in(directory, log, more).await
+    }
+
     /// SIGTERM, then waits for the end: exit status, what was said on stderr, all records.
     pub(crate) async fn stop(self) -> (ExitStatus, String, Vec<Value>) {
         self.signal(rustix::process::Signal::TERM);
         self.ended().await
+    }
+
+    /// Waits until a daemon that was killed is gone.
+    pub(crate) async fn gone(&mut self) {
+        within("pillion is gone", self.child.wait()).await.unwrap();
     }
 
     /// SIGKILL: what remains is the directory, and the log server that goes on listening.

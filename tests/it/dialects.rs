@@ -34,12 +34,12 @@ impl Received {
         Self { operation: packet.operation, sequence: packet.sequence, body: packet.body.to_vec() }
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
-async fn send(client: &mut Client, operation: i32, sequence: i32, body: &[u8]) {
+pub(crate) async fn send(client: &mut Client, operation: i32, sequence: i32, body: &[u8]) {
     let packet = Packet { version: 1, operation, sequence, body };
     client.socket.send(Message::binary(packet.to_vec())).await.unwrap();
 }

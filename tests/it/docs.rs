@@ -68,6 +68,7 @@ fn every_metric_that_the_documents_name_exists() {
     metrics.sessions.get_or_create(&ByDialect { dialect: "d" }).inc();
     metrics.actions.get_or_create(&ByAction { action: "a" }).inc();
     metrics.ingest_lines.get_or_create(&ByKind { kind: "k" }).inc();
+    metrics.chat_removed.get_or_create(&ByKind { kind: "k" }).inc();
     metrics.api_calls.get_or_create(&ByCall { endpoint: "e", outcome: "o" }).inc();
     metrics.http_answers.get_or_create(&ByStatus { status: 200 }).inc();
     let rendered = metrics.render();

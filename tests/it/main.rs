@@ -8,6 +8,8 @@
 
 mod auth;
 mod chaos;
+mod chat;
+mod chat_security;
 mod config;
 mod daemon;
 mod dialects;
@@ -36,6 +38,7 @@ mod ops_logstash;
 mod ops_nginx;
 mod ops_nginx_live;
 mod ops_systemd;
+mod people;
 mod receipts;
 mod sdk;
 mod server_api;
@@ -47,6 +50,7 @@ mod sink_beats;
 mod sink_faults;
 mod sink_formats;
 mod store;
+mod streaming;
 mod tail;
 mod through_nginx;
 mod trial;

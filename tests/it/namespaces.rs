@@ -96,5 +96,5 @@ async fn what_is_wrong_with_rules_is_said_like_in_the_file_and_changes_nothing()
         let message = heard.json()["message"].clone();
         assert!(message.as_str().unwrap().contains(words), "{line} {body}: {message}");
     }
-    assert_eq!(names(&daemon).await, [":file"]);
+    assert_eq!(names(&daemon).await, [":file", "live:file"]);
 }

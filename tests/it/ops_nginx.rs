@@ -3,19 +3,36 @@
 use std::time::Duration;
 
 use pillion::config::BUILT_IN_PATHS;
+use pillion::config::Carrier;
 use pillion::config::Config;
 use pillion::config::Dialect;
 
 use crate::shipped;
 
-/// The routes of the public listener that are websockets.
-fn websocket_routes() -> Vec<String> {
-    Config::default().gateway.routes.into_iter().map(|route| route.path).collect()
+/// The routes of the public listener that are carried by one of these.
+fn carried(by: impl Fn(Carrier) -> bool) -> Vec<String> {
+    let routes = Config::default().gateway.routes.into_iter();
+    routes.filter(|route| by(route.carrier)).map(|route| route.path).collect()
 }
 
-/// Every route of the public listener: the websockets, and what the program serves itself.
+/// The routes of the public listener that are websockets.
+fn websocket_routes() -> Vec<String> {
+    carried(|carrier| carrier == Carrier::WebSocket)
+}
+
+/// Every route of the public listener: those of the configuration, and what the program serves itself.
 fn routes() -> Vec<String> {
-    websocket_routes().into_iter().chain(BUILT_IN_PATHS.iter().map(ToString::to_string)).collect()
+    carried(|_| true).into_iter().chain(BUILT_IN_PATHS.iter().map(ToString::to_string)).collect()
+}
+
+/// The location that takes a route: nginx takes an exact match first and then the longest prefix.
+fn location_of(route: &str) -> (String, Vec<Directive>) {
+    let (_, path, directives) = locations()
+        .into_iter()
+        .filter(|(modifier, path, _)| matches(modifier, path, route))
+        .max_by_key(|(modifier, path, _)| (modifier == "=", path.len()))
+        .unwrap_or_else(|| panic!("no location for {route}"));
+    (path, directives)
 }
 
 /// The fields that an nginx access line can have; `tag` is added by the ingest from the syslog header.
@@ -155,12 +172,7 @@ fn every_location_is_a_route_and_every_route_has_a_location() {
         assert!(known, "location {modifier} {path} leads to no route of the program");
     }
     for route in &websocket_routes() {
-        // nginx takes an exact match first and then the longest prefix.
-        let (_, path, directives) = locations()
-            .into_iter()
-            .filter(|(modifier, path, _)| matches(modifier, path, route))
-            .max_by_key(|(modifier, path, _)| (modifier == "=", path.len()))
-            .unwrap_or_else(|| panic!("no location for {route}"));
+        let (path, directives) = location_of(route);
         let upgrade =
             directives.iter().any(|directive| directive.words[1..] == ["Upgrade", "$pillion_upgrade"]);
         assert!(upgrade, "location {path} takes {route} and does not pass Upgrade on");
@@ -168,19 +180,27 @@ fn every_location_is_a_route_and_every_route_has_a_location() {
 }
 
 #[test]
+fn answers_without_end_are_passed_on_as_they_come() {
+    let streams = carried(|carrier| !matches!(carrier, Carrier::WebSocket | Carrier::Emulation));
+    assert_eq!(streams.len(), 4);
+    for route in streams {
+        let (path, directives) = location_of(&route);
+        assert_ne!(path, "/", "{route} has no location of its own");
+        assert_eq!(argument(&directives, "proxy_buffering"), "off", "{path}");
+    }
+    for route in carried(|carrier| carrier == Carrier::Emulation) {
+        assert_eq!(location_of(&route).0, route);
+    }
+}
+
+#[test]
 fn what_backends_call_is_closed_to_the_world_and_what_clients_ask_is_not() {
-    let closed = |route: &str| {
-        let (_, _, directives) = locations()
-            .into_iter()
-            .filter(|(modifier, path, _)| matches(modifier, path, route))
-            .max_by_key(|(modifier, path, _)| (modifier == "=", path.len()))
-            .unwrap();
-        directives.iter().any(|directive| directive.words == ["deny", "all"])
-    };
+    let closed =
+        |route: &str| location_of(route).1.iter().any(|directive| directive.words == ["deny", "all"]);
     for route in ["/api", "/api/publish", "/goim/push/all", "/goim/online/top", "/goim/nodes/instances"] {
         assert!(closed(route), "{route} is open");
     }
-    for route in ["/", "/ws", "/connection/websocket", "/goim/nodes/weighted", "/apical"] {
+    for route in ["/", "/ws", "/connection/websocket", "/emulation", "/goim/nodes/weighted", "/apical"] {
         assert!(!closed(route), "{route} is closed");
     }
 }
@@ -192,7 +212,8 @@ fn nginx_waits_longer_than_the_heartbeat() {
     let mut seen = 0;
     for (_, path, directives) in locations() {
         let routes = Config::default().gateway.routes;
-        let Some(route) = routes.iter().find(|route| path != "/" && route.path.starts_with(&path)) else {
+        let long = routes.iter().filter(|route| route.carrier != Carrier::Emulation);
+        let Some(route) = long.clone().find(|route| path != "/" && route.path.starts_with(&path)) else {
             continue;
         };
         seen += 1;
@@ -257,4 +278,15 @@ fn the_addresses_are_those_the_program_listens_on() {
         seen += 1;
     }
     assert_eq!(seen, 2);
+}
+
+#[test]
+fn a_picture_that_pillion_takes_is_let_through() {
+    let found = locations().into_iter().find(|(_, path, _)| path == "/upload/file").unwrap();
+    let allowed =
+        argument(&found.2, "client_max_body_size").strip_suffix('m').unwrap().parse::<usize>().unwrap();
+    let taken = Config::default().chat.upload_size;
+    // The form around the file takes its part.
+    assert!(allowed << 20 >= taken + (64 << 10), "client_max_body_size {allowed}m is below {taken} bytes");
+    assert_eq!(argument(&found.2, "proxy_request_buffering"), "off");
 }

@@ -80,6 +80,25 @@ async fn a_published_library_for_backends_works_through_nginx() {
 }
 
 #[tokio::test]
+async fn the_published_sdk_talks_and_resumes_through_nginx_without_websockets() {
+    let site = site(&[]).await;
+    let base = format!("http://localhost:{}", site.nginx.http);
+    for transport in ["sse", "http_stream", "http_stream_protobuf"] {
+        assert_eq!(script("emulate.mjs", &[&base, transport]).await, "talked\n", "{transport}");
+    }
+    assert_eq!(script("listen.mjs", &[&base]).await, "listened\n");
+    let access = |record: &Value| record["action"] == "nginx_access" && record["path"] == "/connection/sse";
+    let access = site.daemon.log.record("the access line of a stream", access).await;
+    let session = access["session_id"].as_str().unwrap().to_owned();
+    let login = |record: &Value| record["action"] == "login" && record["session_id"] == session.as_str();
+    let login = site.daemon.log.record("its login", login).await;
+    assert_eq!(
+        (login["dialect"].as_str(), login["client"].as_str()),
+        (Some("centrifuge-sse"), Some("127.0.0.1"))
+    );
+}
+
+#[tokio::test]
 async fn nginx_and_pillion_log_the_same_request_and_session() {
     let site = site(&[]).await;
     script("talk.mjs", &[&format!("ws://localhost:{}", site.nginx.http)]).await;

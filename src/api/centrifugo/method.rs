@@ -29,11 +29,21 @@ pub(super) enum Method {
     Channels,
     /// Which nodes there are.
     Info,
+    /// A message to a user or session.
+    Send,
+    /// Ends a room.
+    Dissolve,
+    /// Keeps a user out.
+    Ban,
+    /// Lets a user in again.
+    Unban,
+    /// Who is kept out.
+    Bans,
 }
 
 impl Method {
     /// All of them.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 17] = [
         Self::Publish,
         Self::Broadcast,
         Self::Subscribe,
@@ -46,6 +56,11 @@ impl Method {
         Self::HistoryRemove,
         Self::Channels,
         Self::Info,
+        Self::Send,
+        Self::Dissolve,
+        Self::Ban,
+        Self::Unban,
+        Self::Bans,
     ];
 
     /// The method of a name.
@@ -55,7 +70,7 @@ impl Method {
 
     /// The method of a number, as the oldest clients write it.
     pub(super) fn numbered(number: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.number() == number)
+        Self::ALL.into_iter().find(|method| method.number() == Some(number))
     }
 
     /// Its name: the last part of its path, and the key of a command in a batch.
@@ -79,11 +94,17 @@ impl Method {
             Self::HistoryRemove => "/api/history_remove",
             Self::Channels => "/api/channels",
             Self::Info => "/api/info",
+            Self::Send => "/api/send",
+            Self::Dissolve => "/api/dissolve",
+            Self::Ban => "/api/ban",
+            Self::Unban => "/api/unban",
+            Self::Bans => "/api/bans",
         }
     }
 
-    fn number(self) -> u64 {
-        match self {
+    /// The original's number; its API has not all of these methods.
+    fn number(self) -> Option<u64> {
+        Some(match self {
             Self::Publish => 0,
             Self::Broadcast => 1,
             Self::Unsubscribe => 2,
@@ -96,15 +117,17 @@ impl Method {
             Self::Info => 9,
             Self::Subscribe => 11,
             Self::Refresh => 12,
-        }
+            Self::Send | Self::Dissolve | Self::Ban | Self::Unban | Self::Bans => return None,
+        })
     }
 
     /// What a key must be good for.
     pub(super) fn scope(self) -> Scope {
         match self {
-            Self::Publish | Self::Broadcast => Scope::Publish,
+            Self::Publish | Self::Broadcast | Self::Send => Scope::Publish,
             Self::Subscribe | Self::Unsubscribe => Scope::Subscribe,
-            Self::Disconnect | Self::Refresh => Scope::Disconnect,
+            Self::Disconnect | Self::Refresh | Self::Dissolve => Scope::Disconnect,
+            Self::Ban | Self::Unban | Self::Bans => Scope::Disconnect,
             Self::Presence | Self::PresenceStats => Scope::Presence,
             Self::History | Self::HistoryRemove => Scope::History,
             Self::Channels | Self::Info => Scope::Info,
@@ -120,7 +143,9 @@ mod tests {
     fn every_method_is_found_by_its_name_and_its_number() {
         for method in Method::ALL {
             assert_eq!(Method::of(method.name()), Some(method));
-            assert_eq!(Method::numbered(method.number()), Some(method));
+            if let Some(number) = method.number() {
+                assert_eq!(Method::numbered(number), Some(method));
+            }
         }
         assert_eq!(Method::of("connections"), None);
         assert_eq!(Method::numbered(10), None, "rpc");

@@ -19,6 +19,7 @@ mod method;
 mod overview;
 mod params;
 mod pattern;
+mod people;
 mod presence;
 mod publish;
 mod receipt;
@@ -138,6 +139,11 @@ async fn run(
         Method::HistoryRemove => raw(history::remove(call, caller, params).await),
         Method::Channels => raw(overview::channels(call, params)),
         Method::Info => raw(Ok(overview::info(call))),
+        Method::Send => raw(people::send(call, caller, params).await),
+        Method::Dissolve => raw(publish::dissolve(call, caller, params)),
+        Method::Ban => raw(people::ban(call, caller, params).await),
+        Method::Unban => raw(people::unban(call, caller, params).await),
+        Method::Bans => raw(Ok(people::bans(call))),
     };
     counted(call, method.endpoint(), done)
 }

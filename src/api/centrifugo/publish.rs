@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -11,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::api::access::Caller;
 use crate::api::call::Call;
+use crate::api::centrifugo::envelope::Empty;
 use crate::api::centrifugo::envelope::Reply;
 use crate::api::centrifugo::fault::Fault;
 use crate::api::centrifugo::method::Method;
@@ -52,6 +54,14 @@ struct Request {
     idempotency_key: String,
     #[serde(default)]
     receipt: Option<Wish>,
+    /// Milliseconds after which it is not delivered any longer.
+    #[serde(default, deserialize_with = "lenient")]
+    ttl: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    conflation_key: String,
+    /// Why a room ends.
+    #[serde(default, deserialize_with = "lenient")]
+    reason: String,
 }
 
 /// Where the message stands; empty in a room without history.
@@ -78,6 +88,18 @@ fn is_zero(number: &u64) -> bool {
 pub(super) async fn publish(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<PublishResult, Fault> {
     let request: Request = read(params)?;
     into(call, caller, (&request.channel, request.receipt), request.outgoing(call)?).await
+}
+
+/// Ends a room: everybody leaves, behind the message if there is one, and what was said is forgotten.
+pub(super) fn dissolve(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Result<Empty, Fault> {
+    let request: Request = read(params)?;
+    call.check_room(&request.channel).map_err(Fault::BadRequest)?;
+    let has_message = request.data.is_some() || !request.b64data.is_empty();
+    let notice = has_message.then(|| request.outgoing(call)).transpose()?;
+    let reason = if request.reason.is_empty() { "room dissolved" } else { &request.reason };
+    call.means.gateway.dissolve(&request.channel, notice, reason)?;
+    call.managed((None, None), Some(&request.channel), &format!("dissolve, by the key {}", caller.name));
+    Ok(Empty {})
 }
 
 /// Publishes into several rooms: each has its own answer.
@@ -144,6 +166,9 @@ async fn into(
 
 impl Request {
     fn outgoing(&self, call: &Call<'_>) -> Result<Outgoing, Fault> {
+        if self.conflation_key.len() > KEY_MAX {
+            return Err(Fault::BadRequest(format!("conflation_key is longer than {KEY_MAX} bytes")));
+        }
         if self.idempotency_key.len() > KEY_MAX {
             return Err(Fault::BadRequest(format!("idempotency_key is longer than {KEY_MAX} bytes")));
         }
@@ -152,6 +177,8 @@ impl Request {
             idempotency_key: Some(self.idempotency_key.clone()).filter(|key| !key.is_empty()),
             tags: self.tags.clone(),
             skip_history: self.skip_history,
+            ttl: Some(Duration::from_millis(self.ttl)).filter(|ttl| !ttl.is_zero()),
+            conflation_key: Some(self.conflation_key.as_str()).filter(|key| !key.is_empty()).map(Into::into),
             ..Outgoing::new(payload)
         })
     }

@@ -4,16 +4,20 @@
 //! that are not there is done, as in the original: the log says how many there were.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::api::access::Caller;
 use crate::api::call::Call;
 use crate::api::centrifugo::envelope::Empty;
 use crate::api::centrifugo::fault::Fault;
 use crate::api::centrifugo::params;
+use crate::api::centrifugo::params::any;
 use crate::api::centrifugo::params::lenient;
 use crate::api::centrifugo::params::read;
 use crate::gateway::Position;
+use crate::gateway::Stay;
 use crate::gateway::Target;
+use crate::wire::payload::Payload;
 
 /// Why a session ends when the caller does not say.
 const REASON: &str = "force disconnect";
@@ -38,6 +42,26 @@ struct SubscribeRequest {
     #[serde(default, deserialize_with = "lenient")]
     session: String,
     recover_since: Option<params::Position>,
+    #[serde(default, deserialize_with = "lenient")]
+    expire_at: i64,
+    #[serde(default, deserialize_with = "any")]
+    info: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "any")]
+    data: Option<Box<RawValue>>,
+    #[serde(rename = "override", default)]
+    overrides: Option<Overrides>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Overrides {
+    presence: Option<Override>,
+}
+
+/// Where a caller departs from the rules of the room.
+#[derive(Debug, Default, Deserialize)]
+struct Override {
+    #[serde(default, deserialize_with = "lenient")]
+    value: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +119,16 @@ pub(super) fn subscribe(call: &Call<'_>, caller: &Caller, params: &[u8]) -> Resu
     // Without an epoch nobody knows in which stream the offset lies: then the session begins with what comes.
     let since = request.recover_since.as_ref().map(|position| (position.offset, position.epoch()));
     let since = since.and_then(|(offset, epoch)| Some(Position { offset, epoch: epoch.ok()?? }));
-    let count = call.means.gateway.subscribe(&target, &request.channel, since);
+    let payload = |value: &Option<Box<RawValue>>| value.as_deref().map(Payload::from_json);
+    let presence = request.overrides.as_ref().and_then(|overrides| overrides.presence.as_ref());
+    let stay = Stay {
+        since,
+        info: payload(&request.info),
+        data: payload(&request.data),
+        expires: expires(request.expire_at)?,
+        hidden: presence.is_some_and(|presence| !presence.value),
+    };
+    let count = call.means.gateway.subscribe(&target, &request.channel, &stay);
     record(call, caller, (&target, Some(&request.channel)), &format!("subscribe {count} sessions"));
     Ok(Empty {})
 }

@@ -31,6 +31,13 @@ impl Query {
         values.find(|value| !matches!(*value, "" | "undefined" | "null"))
     }
 
+    /// A text that is there and not empty, whatever it says: what people write may be any word.
+    pub(super) fn words(&self, name: &str) -> Option<&str> {
+        let mut values =
+            self.pairs.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        values.find(|value| !value.is_empty())
+    }
+
     /// All texts of a name.
     pub(super) fn texts(&self, name: &str) -> Vec<String> {
         let values = self.pairs.iter().filter(|(other, _)| other == name);
@@ -61,6 +68,7 @@ mod tests {
         let query = Query::of("seq=undefined&mid=null&mid=1&a=").and(Query::of("msg=hi+%2B&mid=2"));
         assert_eq!((query.text("seq"), query.text("a")), (None, None));
         assert_eq!((query.text("mid"), query.text("msg")), (Some("1"), Some("hi +")));
+        assert_eq!(Query::of("msg=&msg=null").words("msg"), Some("null"));
         assert_eq!(query.texts("mid"), ["null", "1", "2"]);
     }
 

@@ -30,6 +30,8 @@ pub(super) enum Fault {
     Refused(Refusal),
     /// No token, or one that is not good enough.
     Token(StatusCode, String),
+    /// Too often: so many seconds until the next time.
+    TooOften(u64),
     /// There is nothing of that name.
     Nothing(String),
     /// It may work later.
@@ -45,6 +47,7 @@ impl Fault {
             Self::Request(_) | Self::Original(_) => StatusCode::OK,
             Self::Body(status, _) | Self::Token(status, _) => *status,
             Self::Refused(refusal) => refusal.status(),
+            Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Nothing(_) => StatusCode::NOT_FOUND,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -63,6 +66,7 @@ impl Fault {
     pub(super) fn message(&self) -> String {
         match self {
             Self::Original(why) => (*why).to_owned(),
+            Self::TooOften(seconds) => format!("this often is too often; try again in {seconds} s"),
             Self::Request(why)
             | Self::Body(_, why)
             | Self::Token(_, why)
@@ -77,7 +81,7 @@ impl Fault {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Request(_) | Self::Original(_) | Self::Body(..) => Outcome::BadRequest,
-            Self::Refused(Refusal::Key(KeyError::TooMany { .. })) => Outcome::TooMany,
+            Self::TooOften(_) | Self::Refused(Refusal::Key(KeyError::TooMany { .. })) => Outcome::TooMany,
             Self::Refused(_) | Self::Token(..) => Outcome::Refused,
             Self::Nothing(_) => Outcome::Unavailable,
             Self::Busy(_) | Self::Server(_) => Outcome::Failed,
@@ -89,6 +93,7 @@ impl Fault {
         let mut answer = with(self.status(), &json!({ "success": false, "msg": self.message() }));
         let seconds = match self {
             Self::Refused(refusal) => refusal.retry_after(),
+            Self::TooOften(seconds) => Some(*seconds),
             Self::Busy(_) => Some(1),
             _ => None,
         };

@@ -28,7 +28,7 @@ const KIND_MAX: usize = 32;
 pub(super) async fn push(call: &Call<'_>, query: Query, body: Incoming) -> Result<Answer, Fault> {
     let form = form(call, body).await?;
     let room = form.text("room_id").ok_or(Fault::Original(WRONG_ROOM))?;
-    let mut user = who::speaker(call, &query, room).await?;
+    let mut user = who::actor(call, &query, room).await?;
     let shop = query.text("shop_id").or_else(|| form.text("shop_id")).unwrap_or_default();
     if let Some(mid) = query.text("mid").filter(|mid| *mid != user)
         && call.means.gateway.chat().is_staff_of(&user, mid)?
@@ -40,7 +40,7 @@ pub(super) async fn push(call: &Call<'_>, query: Query, body: Incoming) -> Resul
         return Err(Fault::Original(WRONG_ROOM));
     }
     let kind = form.text("type").unwrap_or("text");
-    let msg = form.text("msg").ok_or_else(|| Fault::Request("msg is missing".to_owned()))?;
+    let msg = form.words("msg").ok_or_else(|| Fault::Request("msg is missing".to_owned()))?;
     if kind.len() > KIND_MAX {
         return Err(Fault::Request(format!("type is longer than {KIND_MAX} bytes")));
     }
@@ -54,7 +54,7 @@ pub(super) async fn push(call: &Call<'_>, query: Query, body: Incoming) -> Resul
 /// Somebody types.
 pub(super) async fn typing(call: &Call<'_>, query: Query, body: Incoming) -> Result<Answer, Fault> {
     let (query, room) = asked(call, query, body).await?;
-    let user = who::speaker(call, &query, &room).await?;
+    let user = who::actor(call, &query, &room).await?;
     let told = call.means.gateway.tell_typing(&user, &room)?;
     Ok(reply::done(Some(json!({ "told": told }))))
 }
@@ -62,7 +62,7 @@ pub(super) async fn typing(call: &Call<'_>, query: Query, body: Incoming) -> Res
 /// Somebody has read a room up to a message.
 pub(super) async fn read(call: &Call<'_>, query: Query, body: Incoming) -> Result<Answer, Fault> {
     let (query, room) = asked(call, query, body).await?;
-    let user = who::speaker(call, &query, &room).await?;
+    let user = who::actor(call, &query, &room).await?;
     let moved = call.means.gateway.mark_read(&user, &room, id(&query)?)?;
     Ok(reply::done(Some(json!({ "moved": moved }))))
 }
@@ -70,7 +70,7 @@ pub(super) async fn read(call: &Call<'_>, query: Query, body: Incoming) -> Resul
 /// Somebody takes a message back.
 pub(super) async fn recall(call: &Call<'_>, query: Query, body: Incoming) -> Result<Answer, Fault> {
     let (query, room) = asked(call, query, body).await?;
-    let user = who::speaker(call, &query, &room).await?;
+    let user = who::actor(call, &query, &room).await?;
     let id = id(&query)?;
     call.means.gateway.recall(&user, &room, id).await?;
     call.managed((Some(&user), None), Some(&room), &format!("the message {id} is taken back"));

@@ -55,6 +55,7 @@ pub(super) async fn needed(call: &Call<'_>, query: &Query) -> Result<Who, Fault>
 
 /// The user who speaks in a room: of the token, which must grant the room, or as a backend or a trial says.
 pub(super) async fn speaker(call: &Call<'_>, query: &Query, room: &str) -> Result<String, Fault> {
+    call.check_room(room).map_err(Fault::Request)?;
     match needed(call, query).await? {
         Who::User(bearer) => {
             let user = bearer.user.to_string();
@@ -69,6 +70,13 @@ pub(super) async fn speaker(call: &Call<'_>, query: &Query, room: &str) -> Resul
             None => Err(Fault::Request("mid is missing".to_owned())),
         },
     }
+}
+
+/// The user who says or does something in a room, no more often than its sessions may publish.
+pub(super) async fn actor(call: &Call<'_>, query: &Query, room: &str) -> Result<String, Fault> {
+    let user = speaker(call, query, room).await?;
+    call.means.gateway.check_pace(&user).map_err(Fault::TooOften)?;
+    Ok(user)
 }
 
 /// Whoever may act for a shop: a backend, its staff, and anybody in a trial.

@@ -1,4 +1,4 @@
-//! What Centrifuge clients are told, in either encoding.
+//! What Centrifuge clients are told, however they are spoken to.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::gateway::ChatError;
+use crate::gateway::form::speech::Speech;
 use crate::gateway::publication::Card;
 use crate::gateway::publication::Publication;
 use crate::gateway::step::Connected;
@@ -13,68 +14,57 @@ use crate::gateway::step::Entered;
 use crate::gateway::step::Present;
 use crate::gateway::step::RoomError;
 use crate::gateway::step::Told;
+use crate::gateway::stream::Position;
+use crate::ids::Epoch;
 use crate::wire::centrifuge as wire;
 use crate::wire::centrifuge::ClientInfo;
 use crate::wire::centrifuge::ConnectResult;
-use crate::wire::centrifuge::Encoding;
 use crate::wire::centrifuge::Error;
 use crate::wire::centrifuge::HistoryResult;
 use crate::wire::centrifuge::Push;
 use crate::wire::centrifuge::Reply;
 use crate::wire::centrifuge::SubscribeResult;
 use crate::wire::payload::Payload;
-use crate::wire::websocket;
 
-/// A frame around what is encoded.
-pub(in crate::gateway) fn frame(encoding: Encoding, encoded: &[u8]) -> Bytes {
-    match encoding {
-        Encoding::Json => websocket::text(encoded),
-        Encoding::Protobuf => websocket::binary(encoded),
-    }
-}
-
-/// Messages of a room in one frame.
-pub(super) fn publications(encoding: Encoding, room: &str, publications: &[Arc<Publication>]) -> Bytes {
-    let mut all = Vec::new();
-    for (index, one) in publications.iter().enumerate() {
-        if index > 0 && encoding == Encoding::Json {
-            all.push(b'\n');
-        }
-        let push = encoding.push(room, &Push::Publication(said(one)));
-        if publications.len() == 1 {
-            all = push;
-        } else {
-            all.extend_from_slice(&push);
-        }
-    }
-    frame(encoding, &all)
+/// Messages of a room, in one frame where there are frames; `epoch` is that of the room's stream.
+pub(super) fn publications(
+    speech: Speech,
+    room: &str,
+    epoch: Option<Epoch>,
+    publications: &[Arc<Publication>],
+) -> Bytes {
+    let pushes = publications.iter().map(|one| {
+        let position = epoch.filter(|_| one.offset > 0).map(|epoch| Position { offset: one.offset, epoch });
+        (Push::Publication(said(one)), position)
+    });
+    speech.pushes(room, pushes)
 }
 
 /// A message to a user.
-pub(super) fn message(encoding: Encoding, payload: &Payload) -> Bytes {
-    frame(encoding, &encoding.push("", &Push::Message(payload)))
+pub(super) fn message(speech: Speech, payload: &Payload) -> Bytes {
+    speech.push("", &Push::Message(payload))
+}
+
+/// Tells a client that can not subscribe again how many messages of a room are missing here.
+pub(super) fn gap(speech: Speech, room: &str, missing: usize) -> Bytes {
+    let notice = serde_json::json!({ "cid": room, "type": "gap", "missing": missing });
+    message(speech, &Payload::from_text(&notice.to_string()))
 }
 
 /// Somebody came or went.
-pub(super) fn presence_change(encoding: Encoding, room: &str, card: &Card, came: bool) -> Bytes {
+pub(super) fn presence_change(speech: Speech, room: &str, card: &Card, came: bool) -> Bytes {
     let session = card.session.as_str();
     let info = info(card, session, None);
-    let push = if came { Push::Join(info) } else { Push::Leave(info) };
-    frame(encoding, &encoding.push(room, &push))
+    speech.push(room, &if came { Push::Join(info) } else { Push::Leave(info) })
 }
 
 /// A subscription was ended by the server.
-pub(super) fn unsubscribed(encoding: Encoding, room: &str, code: u32, reason: &str) -> Bytes {
-    frame(encoding, &encoding.push(room, &Push::Unsubscribe { code, reason }))
+pub(super) fn unsubscribed(speech: Speech, room: &str, code: u32, reason: &str) -> Bytes {
+    speech.push(room, &Push::Unsubscribe { code, reason })
 }
 
 /// The answer to a login.
-pub(super) fn connected(
-    encoding: Encoding,
-    connected: &Connected,
-    card: &Card,
-    entered: &[Entered],
-) -> Bytes {
+pub(super) fn connected(speech: Speech, connected: &Connected, card: &Card, entered: &[Entered]) -> Bytes {
     let epochs: Vec<String> = entered.iter().map(epoch).collect();
     let subs =
         entered.iter().zip(&epochs).map(|(entered, epoch)| (&*entered.room, subscription(entered, epoch)));
@@ -84,45 +74,49 @@ pub(super) fn connected(
         ttl: connected.ttl,
         subs: subs.collect(),
         ping: connected.ping,
-        pong: true,
+        pong: speech.answers(),
+        session: &connected.session,
         node: &connected.node,
         ..ConnectResult::default()
     };
-    frame(encoding, &encoding.reply(connected.command, &Reply::Connect(&result)))
+    let places = entered.iter().zip(&epochs).filter_map(|(entered, epoch)| {
+        entered.position.map(|position| (&*entered.room, epoch.as_str(), position.offset))
+    });
+    speech.greeting(connected.command, &Reply::Connect(&result), places)
 }
 
 /// The answer to a subscription.
-pub(super) fn subscribed(encoding: Encoding, command: u32, entered: &Entered) -> Bytes {
+pub(super) fn subscribed(speech: Speech, command: u32, entered: &Entered) -> Bytes {
     let epoch = epoch(entered);
-    frame(encoding, &encoding.reply(command, &Reply::Subscribe(&subscription(entered, &epoch))))
+    speech.reply(command, &Reply::Subscribe(&subscription(entered, &epoch)))
 }
 
 /// The server has subscribed the client.
-pub(super) fn told(encoding: Encoding, entered: &Entered) -> Bytes {
+pub(super) fn told(speech: Speech, entered: &Entered) -> Bytes {
     let epoch = epoch(entered);
-    frame(encoding, &encoding.push(&entered.room, &Push::Subscribe(&subscription(entered, &epoch))))
+    speech.push(&entered.room, &Push::Subscribe(&subscription(entered, &epoch)))
 }
 
 /// The answer to what was asked of a room.
-pub(super) fn reply(encoding: Encoding, command: u32, told: Result<Told, RoomError>) -> Bytes {
-    let encoded = match told {
-        Ok(Told::Published(_)) => encoding.reply(command, &Reply::Publish),
+pub(super) fn reply(speech: Speech, command: u32, told: Result<Told, RoomError>) -> Bytes {
+    match told {
+        Ok(Told::Published(_)) => speech.reply(command, &Reply::Publish),
         Ok(Told::Presence(present)) => {
             let infos: Vec<_> = present.iter().map(here).collect();
-            encoding.reply(command, &Reply::Presence(&infos))
+            speech.reply(command, &Reply::Presence(&infos))
         }
         Ok(Told::PresenceStats { clients, users }) => {
             let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
-            encoding.reply(command, &Reply::PresenceStats { clients: count(clients), users: count(users) })
+            speech.reply(command, &Reply::PresenceStats { clients: count(clients), users: count(users) })
         }
         Ok(Told::History(page)) => {
             let epoch = page.position.epoch.to_string();
             let publications = page.publications.iter().map(|one| said(one)).collect();
             let result = HistoryResult { publications, epoch: &epoch, offset: page.position.offset };
-            encoding.reply(command, &Reply::History(&result))
+            speech.reply(command, &Reply::History(&result))
         }
         // Clients have no command that clears a room.
-        Ok(Told::Cleared | Told::Recalled) => return Bytes::new(),
+        Ok(Told::Cleared | Told::Recalled) => Bytes::new(),
         Err(error) => {
             let kind = match error {
                 RoomError::Busy => Error::TooManyRequests,
@@ -130,27 +124,21 @@ pub(super) fn reply(encoding: Encoding, command: u32, told: Result<Told, RoomErr
                 RoomError::UnknownPosition => Error::UnrecoverablePosition,
                 RoomError::Store(_) | RoomError::Stopping => Error::Internal,
             };
-            encoding.reply(command, &Reply::Error(kind.because(&error.to_string())))
+            speech.reply(command, &Reply::Error(kind.because(&error.to_string())))
         }
-    };
-    frame(encoding, &encoded)
+    }
 }
 
 /// The answer to what was asked in a chat.
-pub(in crate::gateway) fn called(
-    encoding: Encoding,
-    command: u32,
-    answer: Result<Value, ChatError>,
-) -> Bytes {
-    let encoded = match answer {
-        Ok(answer) => encoding.reply(command, &Reply::Rpc(Some(&Payload::from_text(&answer.to_string())))),
-        Err(ChatError::Room(error)) => return reply(encoding, command, Err(error)),
+pub(in crate::gateway) fn called(speech: Speech, command: u32, answer: Result<Value, ChatError>) -> Bytes {
+    match answer {
+        Ok(answer) => speech.reply(command, &Reply::Rpc(Some(&Payload::from_text(&answer.to_string())))),
+        Err(ChatError::Room(error)) => reply(speech, command, Err(error)),
         Err(ChatError::Chat(error)) => {
             let kind = if error.retryable() { Error::TooManyRequests } else { Error::Internal };
-            encoding.reply(command, &Reply::Error(kind.because(&error.to_string())))
+            speech.reply(command, &Reply::Error(kind.because(&error.to_string())))
         }
-    };
-    frame(encoding, &encoded)
+    }
 }
 
 fn epoch(entered: &Entered) -> String {

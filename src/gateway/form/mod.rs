@@ -6,13 +6,14 @@
 mod centrifuge;
 mod group;
 mod packets;
+mod speech;
 
 pub(super) use centrifuge::called;
-pub(super) use centrifuge::frame;
 pub(super) use group::Group;
 pub(super) use group::Said;
 pub(super) use group::grouped;
 pub(super) use packets::answer;
+pub(super) use speech::Speech;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::gateway::step::Greeting;
 use crate::gateway::step::RoomError;
 use crate::gateway::step::Told;
 use crate::gateway::step::Welcome;
+use crate::ids::Epoch;
 use crate::wire::centrifuge::Encoding;
 use crate::wire::centrifuge::Unsubscribed;
 use crate::wire::websocket;
@@ -40,6 +42,16 @@ pub(super) enum Form {
     Json,
     /// Centrifuge, Protobuf in binary frames.
     Protobuf,
+    /// Centrifuge, JSON in server-sent events.
+    Events,
+    /// Centrifuge, JSON in lines of an answer without end.
+    Lines,
+    /// Centrifuge, Protobuf in an answer without end.
+    ProtobufStream,
+    /// Centrifuge without replies, JSON in server-sent events.
+    UniEvents,
+    /// Centrifuge without replies, JSON in lines of an answer without end.
+    UniLines,
     /// The text dialect of the OpenResty push gateway.
     Text,
     /// goim's packets in binary frames.
@@ -54,11 +66,16 @@ pub(super) enum Form {
 
 impl Form {
     /// How many there are.
-    const COUNT: usize = 7;
+    const COUNT: usize = 12;
 
     /// The form for a client of a dialect that came by `transport` and wants `encoding`.
     pub(super) fn of(dialect: Dialect, transport: Transport, encoding: Encoding) -> Self {
         match (dialect, transport, encoding) {
+            (Dialect::Centrifuge, Transport::Sse, _) => Self::Events,
+            (Dialect::Centrifuge, Transport::HttpStream, Encoding::Json) => Self::Lines,
+            (Dialect::Centrifuge, Transport::HttpStream, Encoding::Protobuf) => Self::ProtobufStream,
+            (Dialect::Centrifuge, Transport::UniSse, _) => Self::UniEvents,
+            (Dialect::Centrifuge, Transport::UniHttpStream, _) => Self::UniLines,
             (Dialect::Centrifuge, _, Encoding::Json) => Self::Json,
             (Dialect::Centrifuge, _, Encoding::Protobuf) => Self::Protobuf,
             (Dialect::OpenrestyPush, ..) => Self::Text,
@@ -72,27 +89,41 @@ impl Form {
     /// The dialect spoken.
     pub(super) fn dialect(self) -> Dialect {
         match self {
-            Self::Json | Self::Protobuf => Dialect::Centrifuge,
             Self::Text => Dialect::OpenrestyPush,
             Self::Goim | Self::GoimStream => Dialect::Goim,
             Self::Orim => Dialect::Orim,
             Self::GolangIm => Dialect::GolangIm,
+            _ => Dialect::Centrifuge,
         }
     }
 
-    /// A run of publications in a room.
-    pub(super) fn run(self, room: &str, groups: &[Group]) -> Vec<Frame> {
+    /// The name of dialect and carrier in log and metrics, as routes have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Json | Self::Protobuf => "centrifuge",
+            Self::Events => "centrifuge-sse",
+            Self::Lines | Self::ProtobufStream => "centrifuge-http-stream",
+            Self::UniEvents => "centrifuge-uni-sse",
+            Self::UniLines => "centrifuge-uni-http-stream",
+            Self::Text => "openresty-push",
+            Self::Goim | Self::GoimStream => "goim",
+            Self::Orim => "orim",
+            Self::GolangIm => "golang-im",
+        }
+    }
+
+    /// A run of publications in a room; `epoch` is that of the room's stream.
+    pub(super) fn run(self, room: &str, epoch: Option<Epoch>, groups: &[Group]) -> Vec<Frame> {
         let frame = |group: &Group| {
-            let bytes = match self {
-                Self::Json => centrifuge::publications(Encoding::Json, room, &group.publications),
-                Self::Protobuf => centrifuge::publications(Encoding::Protobuf, room, &group.publications),
-                Self::Text => {
+            let bytes = match (self.encoding(), self) {
+                (Some(speech), _) => centrifuge::publications(speech, room, epoch, &group.publications),
+                (None, Self::Goim | Self::GoimStream) => packets::publications(self, &group.publications),
+                (None, Self::Orim | Self::GolangIm) => packets::chat(self, room, &group.publications),
+                (None, _) => {
                     let texts =
                         group.publications.iter().map(|one| websocket::text(one.payload.text().as_bytes()));
                     joined(texts)
                 }
-                Self::Goim | Self::GoimStream => packets::publications(self, &group.publications),
-                Self::Orim | Self::GolangIm => packets::chat(self, room, &group.publications),
             };
             Frame { bytes, origin: Some(Arc::clone(&group.origin)) }
         };
@@ -102,22 +133,16 @@ impl Form {
 
     /// A message to a user or session.
     pub(super) fn message(self, message: &Outgoing) -> Bytes {
-        match self {
-            Self::Json => centrifuge::message(Encoding::Json, &message.payload),
-            Self::Protobuf => centrifuge::message(Encoding::Protobuf, &message.payload),
-            Self::Text => websocket::text(message.payload.text().as_bytes()),
-            Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => packets::message(self, message),
+        match (self.encoding(), self) {
+            (Some(speech), _) => centrifuge::message(speech, &message.payload),
+            (None, Self::Text) => websocket::text(message.payload.text().as_bytes()),
+            (None, _) => packets::message(self, message),
         }
     }
 
     /// Somebody came or went, where the dialect has words for it.
     pub(super) fn presence_change(self, room: &str, card: &Card, came: bool) -> Option<Frame> {
-        let bytes = match self {
-            Self::Json => centrifuge::presence_change(Encoding::Json, room, card, came),
-            Self::Protobuf => centrifuge::presence_change(Encoding::Protobuf, room, card, came),
-            Self::Text | Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => return None,
-        };
-        Some(Frame::control(bytes))
+        self.encoding().map(|speech| Frame::control(centrifuge::presence_change(speech, room, card, came)))
     }
 
     /// What a session is sent when it has entered its rooms.
@@ -148,7 +173,7 @@ impl Form {
             return Vec::new();
         }
         let rooms = entered.iter().filter(|entered| !entered.missed.is_empty());
-        rooms.flat_map(|entered| self.run(&entered.room, &group::missed(entered))).collect()
+        rooms.flat_map(|entered| self.run(&entered.room, None, &group::missed(entered))).collect()
     }
 
     /// The reply to a client's command, where the dialect has replies.
@@ -162,12 +187,17 @@ impl Form {
 
     /// The client is in a room no longer, and is told why.
     pub(super) fn unsubscribed(self, room: &str, code: u32, reason: &str) -> Option<Bytes> {
-        self.encoding().map(|encoding| centrifuge::unsubscribed(encoding, room, code, reason))
+        self.encoding().map(|speech| centrifuge::unsubscribed(speech, room, code, reason))
+    }
+
+    /// True when the client's commands come by requests of their own.
+    pub(super) fn is_emulated(self) -> bool {
+        self.encoding().is_some_and(Speech::is_emulated)
     }
 
     /// True when a client that missed messages subscribes again and gets them then.
     pub(super) fn refills(self) -> bool {
-        self.encoding().is_some()
+        self.encoding().is_some_and(Speech::answers)
     }
 
     /// The frame that has a client subscribe again, because it missed messages of a room.
@@ -178,45 +208,50 @@ impl Form {
 
     /// Tells a client that so many messages of a room are missing here.
     pub(super) fn gap(self, room: &str, missing: usize) -> Option<Bytes> {
-        match self {
-            Self::Json | Self::Protobuf => None,
-            Self::Text => {
+        match (self.encoding(), self) {
+            (Some(speech), _) => (!speech.answers()).then(|| centrifuge::gap(speech, room, missing)),
+            (None, Self::Text) => {
                 let notice = serde_json::json!({ "cid": room, "type": "gap", "missing": missing });
                 Some(websocket::text(notice.to_string().as_bytes()))
             }
-            Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => {
-                Some(packets::gap(self, room, missing))
-            }
+            (None, _) => Some(packets::gap(self, room, missing)),
         }
     }
 
     /// The server's ping.
     pub(super) fn ping(self) -> Bytes {
-        match self {
-            Self::Json => websocket::text(Encoding::Json.ping()),
-            Self::Protobuf => websocket::binary(Encoding::Protobuf.ping()),
-            Self::Text | Self::Goim | Self::Orim | Self::GolangIm => websocket::ping(),
+        match (self.encoding(), self) {
+            (Some(speech), _) => speech.ping(),
             // Clients of a bare stream send the heartbeats.
-            Self::GoimStream => Bytes::new(),
+            (None, Self::GoimStream) => Bytes::new(),
+            (None, _) => websocket::ping(),
         }
     }
 
     /// The last frame of a session, where there is one.
     pub(super) fn goodbye(self, reason: &CloseReason) -> Bytes {
         let dialect = self.dialect();
-        let close = || websocket::close(reason.code(dialect), &reason.text(dialect));
-        match self {
-            Self::Json | Self::Protobuf | Self::Text | Self::Orim | Self::GolangIm => close(),
-            Self::Goim => joined([packets::farewell(self, reason), close()].into_iter()),
-            Self::GoimStream => packets::farewell(self, reason),
+        let (code, text) = (reason.code(dialect), reason.text(dialect));
+        match (self.encoding(), self) {
+            (Some(speech), _) => speech.goodbye(code, &text),
+            (None, Self::Goim) => {
+                joined([packets::farewell(self, reason), websocket::close(code, &text)].into_iter())
+            }
+            (None, Self::GoimStream) => packets::farewell(self, reason),
+            (None, _) => websocket::close(code, &text),
         }
     }
 
     /// How a Centrifuge client is spoken to.
-    pub(super) fn encoding(self) -> Option<Encoding> {
+    pub(super) fn encoding(self) -> Option<Speech> {
         match self {
-            Self::Json => Some(Encoding::Json),
-            Self::Protobuf => Some(Encoding::Protobuf),
+            Self::Json => Some(Speech::frames(Encoding::Json)),
+            Self::Protobuf => Some(Speech::frames(Encoding::Protobuf)),
+            Self::Events => Some(Speech::events(true)),
+            Self::Lines => Some(Speech::lines(Encoding::Json, true)),
+            Self::ProtobufStream => Some(Speech::lines(Encoding::Protobuf, true)),
+            Self::UniEvents => Some(Speech::events(false)),
+            Self::UniLines => Some(Speech::lines(Encoding::Json, false)),
             Self::Text | Self::Goim | Self::GoimStream | Self::Orim | Self::GolangIm => None,
         }
     }
@@ -230,6 +265,11 @@ impl Form {
             Self::GoimStream => 4,
             Self::Orim => 5,
             Self::GolangIm => 6,
+            Self::Events => 7,
+            Self::Lines => 8,
+            Self::ProtobufStream => 9,
+            Self::UniEvents => 10,
+            Self::UniLines => 11,
         }
     }
 }

@@ -50,6 +50,9 @@ struct Terms {
 /// The most orders that wait for one session; more are refused.
 const ORDERS_MAX: usize = 1024;
 
+/// The most of them that bring commands, each of `limits.frame` bytes at the most.
+const INPUTS_MAX: usize = 64;
+
 /// What is told of messages that were written: their delay, and how many they are.
 pub(super) type Done<'a> = &'a mut dyn FnMut(Duration, u32);
 
@@ -260,7 +263,9 @@ impl Link {
     /// Asks something of the session; false when too much is asked of it already.
     pub(super) fn order(&self, order: Order) -> bool {
         let mut state = self.state();
-        let fits = state.orders.len() < ORDERS_MAX;
+        let inputs = || state.orders.iter().filter(|order| matches!(order, Order::Input(_))).count();
+        let fits =
+            state.orders.len() < ORDERS_MAX && !(matches!(order, Order::Input(_)) && inputs() >= INPUTS_MAX);
         if fits {
             state.orders.push(order);
             self.wake.notify_one();

@@ -1,7 +1,7 @@
 //! A session that speaks the Centrifuge protocol.
 
 use crate::gateway::CloseReason;
-use crate::gateway::form::frame;
+use crate::gateway::form::Speech;
 use crate::gateway::rules::Denied;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
@@ -26,7 +26,6 @@ use crate::ids::Epoch;
 use crate::ids::SessionId;
 use crate::wire::centrifuge as wire;
 use crate::wire::centrifuge::Command;
-use crate::wire::centrifuge::Encoding;
 use crate::wire::centrifuge::Error;
 use crate::wire::centrifuge::Method;
 use crate::wire::centrifuge::Reply;
@@ -57,12 +56,15 @@ pub(super) fn command(session: &mut Session, command: Command, world: &World<'_>
     match &mut session.state {
         State::New => match command.method {
             Method::Connect(connect) => {
+                // Who can not subscribe says here where it wants to be.
+                let listens = session.form.encoding().is_some_and(|speech| !speech.answers());
+                let rooms = if listens { connect.subs.keys().cloned().collect() } else { Vec::new() };
                 let left = connect.subs.into_iter().filter(|(_, left)| left.recover);
                 let left = left.map(|(room, left)| (room, position(&left.epoch, left.offset))).collect();
                 let waiting = LoggingIn { login: command.id, left, ..LoggingIn::default() };
                 session.state = State::LoggingIn(Box::new(waiting));
                 let token = Some(connect.token).filter(|token| !token.is_empty());
-                effects.push(Effect::Login(Credentials { token, ..Credentials::default() }));
+                effects.push(Effect::Login(Credentials { token, rooms, ..Credentials::default() }));
             }
             _ => effects.push(bad_request("the first command must be connect".into())),
         },
@@ -81,27 +83,28 @@ pub(super) fn greeting(command: u32, identity: &Identity, world: &World<'_>) -> 
         command,
         ttl: ttl(identity, world),
         ping: world.ping_seconds,
+        session: String::new(),
         node: world.node.to_owned(),
     }))
 }
 
 /// The answer to an expired token: the client gets a new one and comes back.
-pub(super) fn token_expired(encoding: Encoding, command: u32) -> Effect {
+pub(super) fn token_expired(encoding: Speech, command: u32) -> Effect {
     send(encoding, command, &Reply::Error(Error::TokenExpired.into()))
 }
 
 /// The answer to a token for a room that does not let its bearer in.
-pub(super) fn not_vouched(encoding: Encoding, command: u32, error: Error, detail: &str) -> Effect {
+pub(super) fn not_vouched(encoding: Speech, command: u32, error: Error, detail: &str) -> Effect {
     send(encoding, command, &Reply::Error(error.because(detail)))
 }
 
 /// The answer to a renewed token for a room.
-pub(super) fn stays(encoding: Encoding, command: u32, ttl: Option<u32>) -> Effect {
+pub(super) fn stays(encoding: Speech, command: u32, ttl: Option<u32>) -> Effect {
     send(encoding, command, &Reply::SubRefresh { ttl })
 }
 
 /// The answer to a renewed token.
-pub(super) fn refreshed(encoding: Encoding, command: u32, id: &SessionId, ttl: Option<u32>) -> Effect {
+pub(super) fn refreshed(encoding: Speech, command: u32, id: &SessionId, ttl: Option<u32>) -> Effect {
     let version = env!("CARGO_PKG_VERSION");
     send(encoding, command, &Reply::Refresh { client: id.as_str(), version, ttl })
 }
@@ -109,7 +112,7 @@ pub(super) fn refreshed(encoding: Encoding, command: u32, id: &SessionId, ttl: O
 /// A session that is logged in, and what its next command comes to.
 struct Ready<'a, 'w> {
     session: &'a mut Session,
-    encoding: Encoding,
+    encoding: Speech,
     world: &'a World<'w>,
     effects: &'a mut Vec<Effect>,
 }
@@ -257,8 +260,8 @@ impl Ready<'_, '_> {
     }
 }
 
-fn send(encoding: Encoding, id: u32, reply: &Reply<'_>) -> Effect {
-    Effect::Send(frame(encoding, &encoding.reply(id, reply)))
+fn send(encoding: Speech, id: u32, reply: &Reply<'_>) -> Effect {
+    Effect::Send(encoding.reply(id, reply))
 }
 
 /// A place in a stream as a client names it; none when it is not one of ours.

@@ -39,7 +39,7 @@ pub(super) fn call(
         _ => return Err((Error::MethodNotFound, format!("no rpc method is called {method:?}"))),
     };
     let bad = |why: &str| (Error::BadRequest, format!("{method} needs {needs}: {why}"));
-    let data = data.map(|data| serde_json::from_slice::<Data>(data.bytes())).unwrap_or(Ok(Data::default()));
+    let data = data.map_or(Ok(Data::default()), |data| serde_json::from_slice::<Data>(data.bytes()));
     let Data { room, id, offset, rooms } = data.map_err(|error| bad(&error.to_string()))?;
     if session.user().is_none_or(|user| user.is_empty()) {
         return Err((Error::PermissionDenied, "log in with a user's name".to_owned()));

@@ -1,5 +1,6 @@
 //! A session that speaks the dialect of golang-im.
 
+use crate::chat::Profile;
 use crate::gateway::session::Effect;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
@@ -41,7 +42,8 @@ pub(super) fn receive(
         }
         Request::Auth(auth) => {
             let holds = auth.has_its_device();
-            let device = Device { key: Some(auth.device), ..Device::default() };
+            let profile = auth.room.as_ref().map(|_| Box::new(Profile::of_golang_im(&auth)));
+            let device = Device { key: Some(auth.device), profile, ..Device::default() };
             let room = auth.room.map(|room| orim::room(&room));
             let claim = Claim { user: auth.user, token: auth.token, room, holds, ..Claim::default() };
             packets::login(session, packet, claim, device, effects);

@@ -44,6 +44,8 @@ use crate::gateway::throttle::Pace;
 use crate::gateway::throttle::seconds;
 use crate::ids::SessionId;
 use crate::wire::centrifuge::Command;
+use crate::wire::centrifuge::Connect;
+use crate::wire::centrifuge::Method;
 use crate::wire::goim as wire_goim;
 use crate::wire::goim::Packet;
 use crate::wire::orim as wire_orim;
@@ -231,11 +233,21 @@ impl Session {
         }
     }
 
+    /// A client whose connection leads to it only has said with its request who it is.
+    pub(super) fn connect(&mut self, connect: Connect, world: &World<'_>, effects: &mut Vec<Effect>) {
+        let command = Command { id: 0, method: Method::Connect(Box::new(connect)) };
+        centrifuge::command(self, command, world, effects);
+    }
+
     /// A frame came.
     pub(super) fn receive(&mut self, input: Input<'_>, world: &World<'_>, effects: &mut Vec<Effect>) {
         match (self.form, input) {
-            (Form::Json, Input::Text(text)) => centrifuge::receive(self, text.as_bytes(), world, effects),
-            (Form::Protobuf, Input::Binary(bytes)) => centrifuge::receive(self, bytes, world, effects),
+            (Form::Json | Form::Events | Form::Lines, Input::Text(text)) => {
+                centrifuge::receive(self, text.as_bytes(), world, effects);
+            }
+            (Form::Protobuf | Form::ProtobufStream, Input::Binary(bytes)) => {
+                centrifuge::receive(self, bytes, world, effects);
+            }
             (Form::Text, Input::Text(text)) => openresty_push::receive(self, text, world, effects),
             // goim takes packets in text frames as well; the relatives' servers do not.
             (Form::Goim, Input::Text(text)) => self.receive_packet(text.as_bytes(), world, effects),
@@ -243,10 +255,13 @@ impl Session {
                 self.receive_packet(bytes, world, effects);
             }
             (_, Input::Packet(packet)) => self.packet(&packet, world, effects),
-            (Form::Json | Form::Text, Input::Binary(_)) => {
+            (Form::Json | Form::Events | Form::Lines | Form::Text, Input::Binary(_)) => {
                 effects.push(packets::bad_request("a binary frame; this dialect speaks text".to_owned()));
             }
-            (Form::Protobuf | Form::Orim | Form::GolangIm | Form::GoimStream, _) => {
+            (Form::UniEvents | Form::UniLines, _) => {
+                effects.push(packets::bad_request("commands, on a connection without".to_owned()));
+            }
+            (Form::Protobuf | Form::ProtobufStream | Form::Orim | Form::GolangIm | Form::GoimStream, _) => {
                 effects.push(packets::bad_request("a text frame; this dialect speaks binary".to_owned()));
             }
         }
@@ -303,7 +318,7 @@ impl Session {
             }
             Ok(identity) => self.enter(identity, *waiting, world, effects),
             Err(Refusal::Close(reason)) => effects.push(Effect::Close(reason)),
-            Err(Refusal::Expired) => match self.form.encoding() {
+            Err(Refusal::Expired) => match self.form.encoding().filter(|speech| speech.answers()) {
                 Some(encoding) => effects.push(centrifuge::token_expired(encoding, waiting.login)),
                 None => effects.push(Effect::Close(CloseReason::Expired)),
             },
@@ -385,7 +400,7 @@ impl Session {
     pub(super) fn order(&mut self, order: Order, world: &World<'_>, effects: &mut Vec<Effect>) {
         let State::Ready(identity) = &mut self.state else { return };
         match order {
-            Order::Subscribe { room, since } => {
+            Order::Subscribe { room, since, mut pass, expires } => {
                 if self.rooms.contains(&room) {
                     return;
                 }
@@ -393,8 +408,12 @@ impl Session {
                     effects.push(Effect::Refused(format!("{room:?}: limits.rooms_per_session is reached")));
                     return;
                 }
-                let entrance = Entrance { recovers: since.is_some(), since, ..Entrance::of(room) };
+                self.stay_until(&room, expires);
+                pass.ttl = expires.map(|expires| passes::ttl(expires, world));
+                let recovers = since.is_some();
+                let entrance = Entrance { recovers, since, pass, ..Entrance::of(room) };
                 self.join(entrance, Welcome::Told, effects);
+                effects.push(Effect::Renewed);
             }
             Order::Unsubscribe { room, code, reason } => {
                 if let Some(index) = self.rooms.iter().position(|joined| *joined == room) {
@@ -413,7 +432,9 @@ impl Session {
                 effects.push(Effect::Renewed);
             }
             Order::Input(bytes) => match (self.form, std::str::from_utf8(&bytes)) {
-                (Form::Protobuf, _) => self.receive(Input::Binary(&bytes), world, effects),
+                (Form::Protobuf | Form::ProtobufStream, _) => {
+                    self.receive(Input::Binary(&bytes), world, effects);
+                }
                 (_, Ok(text)) => self.receive(Input::Text(text), world, effects),
                 (_, Err(_)) => effects.push(Effect::Close(CloseReason::NotUtf8)),
             },

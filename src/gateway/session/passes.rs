@@ -120,16 +120,20 @@ impl Session {
 /// A client that renews a token does so when it expires: it may be so many seconds late.
 pub(in crate::gateway) const GRACE_SECONDS: u64 = 10;
 
+/// Seconds until a Unix time, at least one.
+pub(super) fn ttl(expires: u64, world: &World<'_>) -> u32 {
+    u32::try_from(expires.saturating_sub(world.unix).max(1)).unwrap_or(u32::MAX)
+}
+
 /// What a token says, as the room takes it.
 pub(super) fn pass(grant: &Grant, world: &World<'_>) -> Pass {
     let payload = |value: &Option<Box<serde_json::value::RawValue>>| {
         value.as_deref().map(|value| Arc::new(Payload::from_json(value)))
     };
-    let ttl = grant.expires.map(|expires| expires.saturating_sub(world.unix).max(1));
     Pass {
         info: payload(&grant.info),
         data: payload(&grant.data),
-        ttl: ttl.map(|ttl| u32::try_from(ttl).unwrap_or(u32::MAX)),
+        ttl: grant.expires.map(|expires| ttl(expires, world)),
         hidden: grant.overrides.presence == Some(false),
     }
 }

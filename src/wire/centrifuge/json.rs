@@ -39,6 +39,20 @@ pub(super) fn commands(frame: &[u8]) -> Result<Vec<Command>, Fault> {
     if commands.is_empty() { Err(Fault::Empty) } else { Ok(commands) }
 }
 
+/// Reads a login that comes without a command around it; nothing is a login without anything.
+pub(super) fn connect(body: &[u8]) -> Result<Connect, Fault> {
+    let text = body.trim_ascii();
+    if text.is_empty() || text == b"null" {
+        return Ok(Connect::default());
+    }
+    let bad = |error: serde_json::Error| Fault::BadParameters {
+        line: error.line().max(1),
+        method: "connect",
+        why: error.to_string(),
+    };
+    object::<ConnectMembers>(text).map(Into::into).map_err(bad)
+}
+
 /// Reads commands that came by HTTP: their frame is a text in the object.
 pub(super) fn emulation(body: &[u8]) -> Result<Emulation, Fault> {
     #[derive(Deserialize)]
@@ -369,6 +383,17 @@ mod tests {
     }
 
     #[test]
+    fn a_login_may_come_without_a_command() {
+        for nothing in ["", " \n", "null", "{}"] {
+            assert_eq!(connect(nothing.as_bytes()).unwrap(), Connect::default(), "{nothing:?}");
+        }
+        let read = connect(b"{\n\"token\":\"t\",\"subs\":{\"r\":{\"recover\":true,\"offset\":7}}}").unwrap();
+        assert_eq!((read.token.as_str(), read.subs["r"].recover, read.subs["r"].offset), ("t", true, 7));
+        let wrong = connect(b"[]").unwrap_err().to_string();
+        assert_eq!(wrong, "line 1: bad parameters of connect: an array stands where an object is expected");
+    }
+
+    #[test]
     fn faults_name_the_line_and_what_is_wrong() {
         assert_eq!(fault(""), "the frame is empty");
         assert!(fault("{}\nhello").starts_with("line 2 is no JSON object: expected value"));
@@ -385,6 +410,7 @@ mod tests {
             drop(commands(&bytes));
             drop(commands(text.as_bytes()));
             drop(emulation(&bytes));
+            drop(connect(&bytes));
         }
     }
 }

@@ -90,6 +90,15 @@ impl Encoding {
         }
     }
 
+    /// Reads the login that opens a connection which leads to the client only: no command is around it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] says what is wrong with it.
+    pub fn connect(body: &[u8]) -> Result<Connect, Fault> {
+        json::connect(body)
+    }
+
     /// The reply to the command `id`.
     #[must_use]
     pub fn reply(self, id: u32, reply: &Reply<'_>) -> Vec<u8> {
