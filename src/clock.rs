@@ -22,12 +22,47 @@ pub fn now() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "this module is where the time is read")]
 #[must_use]
 pub fn wall() -> Duration {
+    #[cfg(test)]
+    if let Some(hands) = hands::shown() {
+        return hands.wall;
+    }
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The monotonic time since the first call in this process: compact, and easy to compare and to store.
 #[must_use]
 pub fn uptime() -> Duration {
+    #[cfg(test)]
+    if let Some(hands) = hands::shown() {
+        return hands.uptime;
+    }
     static START: LazyLock<Instant> = LazyLock::new(now);
     now().saturating_duration_since(*START)
+}
+
+/// A clock whose hands a test moves, for whatever runs on the test's own thread.
+#[cfg(test)]
+pub(crate) mod hands {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    /// What [`super::uptime`] and [`super::wall`] show.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Hands {
+        pub(crate) uptime: Duration,
+        pub(crate) wall: Duration,
+    }
+
+    thread_local! {
+        static HANDS: Cell<Option<Hands>> = const { Cell::new(None) };
+    }
+
+    /// Moves the hands, whether or not they were moved before.
+    pub(crate) fn set(hands: Hands) {
+        HANDS.set(Some(hands));
+    }
+
+    pub(super) fn shown() -> Option<Hands> {
+        HANDS.get()
+    }
 }

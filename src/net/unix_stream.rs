@@ -38,7 +38,7 @@ pub struct UnixStream {
 
 impl UnixStream {
     /// Takes over a connection. Called within a runtime.
-    pub(super) fn new(stream: tokio::net::UnixStream) -> io::Result<Self> {
+    pub(crate) fn new(stream: tokio::net::UnixStream) -> io::Result<Self> {
         Ok(Self { socket: watch(stream.into_std()?, Interest::READABLE)?, writer: None })
     }
 
