@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Slow;
-use crate::gateway::receipt::Receipt;
+use crate::gateway::room::receipt::Receipt;
 
 /// A frame on its way to clients.
 #[derive(Clone, Debug)]

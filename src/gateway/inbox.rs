@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::config::Slow;
-use crate::gateway::archive::Content;
 use crate::gateway::frame::Frame;
 use crate::gateway::frame::Origin;
 use crate::gateway::link::Link;
-use crate::gateway::publication::Outgoing;
-use crate::gateway::receipt::Receipt;
+use crate::gateway::room::archive::Content;
+use crate::gateway::room::publication::Outgoing;
+use crate::gateway::room::receipt::Receipt;
 use crate::gateway::shared::Shared;
 use crate::ids::MessageId;
 use crate::store;

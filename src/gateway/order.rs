@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::gateway::room::stream::Position;
 use crate::gateway::session::Pass;
-use crate::gateway::stream::Position;
 
 /// Something that is asked of a session.
 #[derive(Clone, Debug)]

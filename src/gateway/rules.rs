@@ -4,7 +4,7 @@ use crate::config::Namespace;
 use crate::config::Publish;
 use crate::config::Slow;
 use crate::config::Subscribe;
-use crate::gateway::stream::Keeping;
+use crate::gateway::room::stream::Keeping;
 
 /// Why a session may not do what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

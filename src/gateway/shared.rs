@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 use crate::clock;
 use crate::gateway::CloseReason;
 use crate::gateway::Means;
-use crate::gateway::archive::Archive;
 use crate::gateway::bans::Bans;
 use crate::gateway::budget::Budget;
 use crate::gateway::emulation::Tokens;
@@ -19,21 +18,22 @@ use crate::gateway::heartbeat::Wheel;
 use crate::gateway::inbox::Inbox;
 use crate::gateway::link::Sent;
 use crate::gateway::order::Order;
-use crate::gateway::publication::Outgoing;
 use crate::gateway::pulse::Beat;
-use crate::gateway::receipt::Receipt;
-use crate::gateway::receipt::Receipts;
 use crate::gateway::registry::Registry;
-use crate::gateway::rooms::Busy;
-use crate::gateway::rooms::Inside;
-use crate::gateway::rooms::Next;
-use crate::gateway::rooms::Rooms;
+use crate::gateway::room::archive::Archive;
+use crate::gateway::room::publication::Outgoing;
+use crate::gateway::room::receipt::Receipt;
+use crate::gateway::room::receipt::Receipts;
+use crate::gateway::room::rooms::Busy;
+use crate::gateway::room::rooms::Inside;
+use crate::gateway::room::rooms::Next;
+use crate::gateway::room::rooms::Rooms;
+use crate::gateway::room::step::Asker;
+use crate::gateway::room::step::Publishing;
+use crate::gateway::room::step::Step;
+use crate::gateway::room::worker::Worker;
 use crate::gateway::settings::Settings;
-use crate::gateway::step::Asker;
-use crate::gateway::step::Publishing;
-use crate::gateway::step::Step;
 use crate::gateway::throttle::Throttle;
-use crate::gateway::worker::Worker;
 use crate::ids::Epochs;
 use crate::ids::MessageId;
 use crate::ids::MessageIds;
@@ -232,7 +232,7 @@ impl Shared {
 
     /// Messages take too much memory: rooms forget older ones; when that is not enough, the slowest readers go.
     fn make_room(self: &Arc<Self>, turn: usize) {
-        for shard in turn..turn.saturating_add(crate::gateway::rooms::SHARDS) {
+        for shard in turn..turn.saturating_add(crate::gateway::room::rooms::SHARDS) {
             for room in self.rooms.keeping(shard) {
                 if self.budget.excess() == 0 {
                     return;

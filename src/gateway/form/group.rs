@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::Slow;
 use crate::gateway::frame::Origin;
-use crate::gateway::publication::Publication;
-use crate::gateway::step::Entered;
+use crate::gateway::room::publication::Publication;
+use crate::gateway::room::step::Entered;
 
 /// A frame of several messages is not made longer than this, in bytes of payload.
 const BYTES_MAX: usize = 16 * 1024;

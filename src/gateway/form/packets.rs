@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::gateway::CloseReason;
 use crate::gateway::form::Form;
-use crate::gateway::publication::Outgoing;
-use crate::gateway::publication::Publication;
-use crate::gateway::step::HistoryPage;
+use crate::gateway::room::publication::Outgoing;
+use crate::gateway::room::publication::Publication;
+use crate::gateway::room::step::HistoryPage;
 use crate::wire::goim;
 use crate::wire::goim::Packet;
 use crate::wire::golang_im;

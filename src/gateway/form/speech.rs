@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::gateway::stream::Position;
+use crate::gateway::room::stream::Position;
 use crate::wire::centrifuge::Command;
 use crate::wire::centrifuge::Encoding;
 use crate::wire::centrifuge::Fault;

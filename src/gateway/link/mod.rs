@@ -31,8 +31,8 @@ use crate::gateway::frame::messages;
 use crate::gateway::link::queue::Queue;
 use crate::gateway::link::queue::lose_frames;
 use crate::gateway::order::Order;
-use crate::gateway::publication::Card;
 use crate::gateway::pulse::Signs;
+use crate::gateway::room::publication::Card;
 use crate::net::Stream;
 
 /// How many frames one system call writes at the most.

@@ -2,6 +2,12 @@
 
 use crate::gateway::CloseReason;
 use crate::gateway::form::Speech;
+use crate::gateway::room::step::Connected;
+use crate::gateway::room::step::Greeting;
+use crate::gateway::room::step::Question;
+use crate::gateway::room::step::Welcome;
+use crate::gateway::room::stream::Position;
+use crate::gateway::room::stream::Query;
 use crate::gateway::rules::Denied;
 use crate::gateway::session::Credentials;
 use crate::gateway::session::Effect;
@@ -15,12 +21,6 @@ use crate::gateway::session::Vouching;
 use crate::gateway::session::World;
 use crate::gateway::session::chat;
 use crate::gateway::session::ttl;
-use crate::gateway::step::Connected;
-use crate::gateway::step::Greeting;
-use crate::gateway::step::Question;
-use crate::gateway::step::Welcome;
-use crate::gateway::stream::Position;
-use crate::gateway::stream::Query;
 use crate::gateway::throttle::Act;
 use crate::ids::Epoch;
 use crate::ids::SessionId;

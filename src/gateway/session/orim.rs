@@ -1,6 +1,8 @@
 //! A session that speaks the dialect of openresty-im.
 
 use crate::chat;
+use crate::gateway::room::step::Question;
+use crate::gateway::room::stream::Query;
 use crate::gateway::session::Effect;
 use crate::gateway::session::Session;
 use crate::gateway::session::State;
@@ -8,8 +10,6 @@ use crate::gateway::session::World;
 use crate::gateway::session::packets;
 use crate::gateway::session::packets::Claim;
 use crate::gateway::session::packets::Device;
-use crate::gateway::step::Question;
-use crate::gateway::stream::Query;
 use crate::wire::goim;
 use crate::wire::goim::Packet;
 use crate::wire::orim;

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::gateway::publication::Publication;
+use crate::gateway::room::publication::Publication;
 use crate::ids::MessageId;
 use crate::store;
 use crate::store::Batch;
@@ -32,7 +32,7 @@ struct Entry {
 }
 
 /// Puts a message into the index.
-pub(super) fn put(batch: &mut Batch, room: &str, publication: &Publication) {
+pub(in crate::gateway) fn put(batch: &mut Batch, room: &str, publication: &Publication) {
     let user = publication.publisher.as_ref().map(|card| card.user.to_string()).unwrap_or_default();
     let entry = Entry { offset: publication.offset, user };
     let entry = serde_json::to_vec(&entry).expect("a number and a text can be written");
@@ -40,28 +40,32 @@ pub(super) fn put(batch: &mut Batch, room: &str, publication: &Publication) {
 }
 
 /// Takes a message out of the index.
-pub(super) fn remove(batch: &mut Batch, room: &str, id: MessageId) {
+pub(in crate::gateway) fn remove(batch: &mut Batch, room: &str, id: MessageId) {
     batch.delete(Table::Messages, key(room, id));
 }
 
 /// Takes all messages before `id` out of the index.
-pub(super) fn remove_before(batch: &mut Batch, room: &str, id: MessageId) {
+pub(in crate::gateway) fn remove_before(batch: &mut Batch, room: &str, id: MessageId) {
     batch.delete_range(Table::Messages, &Span::between(Key::new().text(room), key(room, id)));
 }
 
 /// Takes all messages of a room out of the index.
-pub(super) fn clear(batch: &mut Batch, room: &str) {
+pub(in crate::gateway) fn clear(batch: &mut Batch, room: &str) {
     batch.delete_range(Table::Messages, &Span::prefix(Key::new().text(room)));
 }
 
 /// Where the message with this id lies in the stream.
-pub(super) fn offset(store: &Store, room: &str, id: MessageId) -> Result<Option<u64>, store::Error> {
+pub(in crate::gateway) fn offset(
+    store: &Store,
+    room: &str,
+    id: MessageId,
+) -> Result<Option<u64>, store::Error> {
     let entry = store.read(Table::Messages, key(room, id))?;
     Ok(entry.and_then(|entry| serde_json::from_slice::<Entry>(&entry).ok()).map(|entry| entry.offset))
 }
 
 /// The first message of a room with this id or a later one: its id, and where it lies.
-pub(super) fn first_from(
+pub(in crate::gateway) fn first_from(
     store: &Store,
     room: &str,
     id: MessageId,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gateway::stamp::stamp;
+use crate::gateway::room::stamp::stamp;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
 use crate::wire::orim;
@@ -86,14 +86,14 @@ pub struct Publication {
 }
 
 /// The tag of a publication that is no message but tells of one, or of a user: somebody types, has read, takes back.
-pub(super) const SIGNAL: &str = "signal";
+pub(in crate::gateway) const SIGNAL: &str = "signal";
 
 /// What a publication takes beside its texts: the structure, its place in a ring, the allocations.
 const OVERHEAD: usize = 256;
 
 impl Publication {
     /// A message that a room takes in, with its id and time; it has no place in the stream yet.
-    pub(super) fn of(message: Outgoing, id: MessageId, (room, unix_ms): (&str, u64)) -> Self {
+    pub(in crate::gateway) fn of(message: Outgoing, id: MessageId, (room, unix_ms): (&str, u64)) -> Self {
         let ttl_ms = message.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         let mut publication = Self {
             offset: 0,

@@ -13,28 +13,28 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gateway::publication::Publication;
+use crate::gateway::room::publication::Publication;
 use crate::ids::Epoch;
 use crate::ids::MessageId;
 
 /// How long an idempotency key is remembered.
-pub(super) const SEEN_FOR: Duration = Duration::from_secs(300);
+pub(in crate::gateway) const SEEN_FOR: Duration = Duration::from_secs(300);
 
 /// The most idempotency keys that a room remembers.
-pub(super) const SEEN_MAX: usize = 4096;
+pub(in crate::gateway) const SEEN_MAX: usize = 4096;
 
 /// What a room keeps of its past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Keeping {
+pub(in crate::gateway) struct Keeping {
     /// So many messages; 0: none, and no recovery.
-    pub(super) size: usize,
+    pub(in crate::gateway) size: usize,
     /// For so long.
-    pub(super) ttl: Duration,
+    pub(in crate::gateway) ttl: Duration,
 }
 
 impl Keeping {
     /// What was said before this is forgotten, in Unix milliseconds.
-    pub(super) fn oldest(self, unix_ms: u64) -> u64 {
+    pub(in crate::gateway) fn oldest(self, unix_ms: u64) -> u64 {
         unix_ms.saturating_sub(millis(self.ttl))
     }
 }
@@ -50,7 +50,7 @@ pub struct Position {
 
 /// What somebody who was away gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Missed {
+pub(in crate::gateway) enum Missed {
     /// Everything, in its order.
     All(Vec<Arc<Publication>>),
     /// It is older than what is kept here: look behind this offset elsewhere, or tell that there is a gap.
@@ -75,7 +75,7 @@ pub struct Query {
 
 /// The stream of a room.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(in crate::gateway) struct Stream {
     epoch: Epoch,
     top: u64,
     ring: VecDeque<Arc<Publication>>,
@@ -92,12 +92,12 @@ struct Seen {
 
 impl Stream {
     /// An empty stream.
-    pub(super) fn new(epoch: Epoch) -> Self {
+    pub(in crate::gateway) fn new(epoch: Epoch) -> Self {
         Self { epoch, top: 0, ring: VecDeque::new(), bytes: 0, seen: None }
     }
 
     /// A stream as it was kept elsewhere: where it stands, and the last of its messages in their order.
-    pub(super) fn restored(position: Position, tail: Vec<Arc<Publication>>) -> Self {
+    pub(in crate::gateway) fn restored(position: Position, tail: Vec<Arc<Publication>>) -> Self {
         let mut stream = Self { top: position.offset, ..Self::new(position.epoch) };
         for publication in tail {
             if let Some(key) = &publication.idempotency_key {
@@ -109,27 +109,31 @@ impl Stream {
     }
 
     /// Where the stream stands.
-    pub(super) fn position(&self) -> Position {
+    pub(in crate::gateway) fn position(&self) -> Position {
         Position { offset: self.top, epoch: self.epoch }
     }
 
     /// The memory of what is kept, about, in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::gateway) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The offset that was given to a message with this key of late.
-    pub(super) fn seen(&self, key: &str) -> Option<u64> {
+    pub(in crate::gateway) fn seen(&self, key: &str) -> Option<u64> {
         self.seen.as_ref()?.offsets.get(key).copied()
     }
 
     /// True while there is an idempotency key to be remembered.
-    pub(super) fn knows_keys(&self) -> bool {
+    pub(in crate::gateway) fn knows_keys(&self) -> bool {
         self.seen.is_some()
     }
 
     /// Takes `publication` in: when it is kept it gets the next offset, else none.
-    pub(super) fn append(&mut self, mut publication: Publication, keeps: bool) -> Arc<Publication> {
+    pub(in crate::gateway) fn append(
+        &mut self,
+        mut publication: Publication,
+        keeps: bool,
+    ) -> Arc<Publication> {
         if keeps {
             self.top += 1;
             publication.offset = self.top;
@@ -145,17 +149,17 @@ impl Stream {
     }
 
     /// The id of the newest message that is kept.
-    pub(super) fn newest(&self) -> Option<MessageId> {
+    pub(in crate::gateway) fn newest(&self) -> Option<MessageId> {
         self.ring.back().map(|publication| publication.id)
     }
 
     /// The message with this id, when it is kept.
-    pub(super) fn find(&self, id: MessageId) -> Option<Arc<Publication>> {
+    pub(in crate::gateway) fn find(&self, id: MessageId) -> Option<Arc<Publication>> {
         self.ring.iter().rev().find(|publication| publication.id == id).cloned()
     }
 
     /// Puts another message into the place of the one with its offset, when that is kept.
-    pub(super) fn replace(&mut self, publication: Publication) {
+    pub(in crate::gateway) fn replace(&mut self, publication: Publication) {
         let place = self.ring.binary_search_by_key(&publication.offset, |kept| kept.offset);
         if let Some(kept) = place.ok().and_then(|place| self.ring.get_mut(place)) {
             self.bytes = (self.bytes + publication.size()).saturating_sub(kept.size());
@@ -164,7 +168,7 @@ impl Stream {
     }
 
     /// Takes the last `count` kept messages back: they were never said.
-    pub(super) fn retract(&mut self, count: usize) {
+    pub(in crate::gateway) fn retract(&mut self, count: usize) {
         for publication in self.ring.split_off(self.ring.len().saturating_sub(count)) {
             self.bytes = self.bytes.saturating_sub(publication.size());
             self.top = self.top.min(publication.offset.saturating_sub(1));
@@ -176,7 +180,7 @@ impl Stream {
     }
 
     /// Forgets what is beyond `keeping` at `unix_ms`; gives the lowest offset that is still kept, if that changed.
-    pub(super) fn trim(&mut self, keeping: Keeping, unix_ms: u64) -> Option<u64> {
+    pub(in crate::gateway) fn trim(&mut self, keeping: Keeping, unix_ms: u64) -> Option<u64> {
         let oldest = keeping.oldest(unix_ms);
         let mut trimmed = false;
         while let Some(first) = self.ring.front()
@@ -194,13 +198,13 @@ impl Stream {
     }
 
     /// Forgets all messages; the stream goes on.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::gateway) fn clear(&mut self) {
         self.ring = VecDeque::new();
         self.bytes = 0;
     }
 
     /// Gives up the older half of what is kept, because memory is short.
-    pub(super) fn shed(&mut self) {
+    pub(in crate::gateway) fn shed(&mut self) {
         for _ in 0..self.ring.len().div_ceil(2) {
             if let Some(first) = self.ring.pop_front() {
                 self.bytes = self.bytes.saturating_sub(first.size());
@@ -210,7 +214,7 @@ impl Stream {
     }
 
     /// What somebody has missed who was here before.
-    pub(super) fn missed(&self, since: Position) -> Missed {
+    pub(in crate::gateway) fn missed(&self, since: Position) -> Missed {
         if since.epoch != self.epoch || since.offset > self.top {
             return Missed::Unknown;
         }
@@ -229,7 +233,7 @@ impl Stream {
     }
 
     /// A page of what is kept.
-    pub(super) fn page(&self, query: Query) -> Vec<Arc<Publication>> {
+    pub(in crate::gateway) fn page(&self, query: Query) -> Vec<Arc<Publication>> {
         if query.reverse {
             let before = query.since.unwrap_or(u64::MAX);
             let older = self.ring.iter().rev().filter(|publication| publication.offset < before);
@@ -239,7 +243,7 @@ impl Stream {
     }
 
     /// The lowest offset that is kept; one above the top when nothing is.
-    pub(super) fn kept_from(&self) -> u64 {
+    pub(in crate::gateway) fn kept_from(&self) -> u64 {
         self.ring.front().map_or(self.top + 1, |first| first.offset)
     }
 

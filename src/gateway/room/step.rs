@@ -10,22 +10,22 @@ use tokio::sync::oneshot;
 
 use crate::gateway::frame::Frame;
 use crate::gateway::link::Link;
-use crate::gateway::publication::Card;
-use crate::gateway::publication::Outgoing;
-use crate::gateway::publication::Publication;
-use crate::gateway::recall::Recall;
-use crate::gateway::recall::RecallError;
-use crate::gateway::receipt::Receipt;
+use crate::gateway::room::publication::Card;
+use crate::gateway::room::publication::Outgoing;
+use crate::gateway::room::publication::Publication;
+use crate::gateway::room::recall::Recall;
+use crate::gateway::room::recall::RecallError;
+use crate::gateway::room::receipt::Receipt;
+use crate::gateway::room::stream::Position;
+use crate::gateway::room::stream::Query;
 use crate::gateway::session::Pass;
-use crate::gateway::stream::Position;
-use crate::gateway::stream::Query;
 use crate::ids::Epoch;
 use crate::ids::MessageId;
 use crate::wire::payload::Payload;
 
 /// Something that happens to a room.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(in crate::gateway) enum Step {
     /// A session joins.
     Join(Box<Joining>),
     /// A session leaves; the frame tells it, where it does not know.
@@ -44,48 +44,48 @@ pub(super) enum Step {
 
 impl Step {
     /// True when there can be too much of it: leaving always goes through.
-    pub(super) fn may_be_refused(&self) -> bool {
+    pub(in crate::gateway) fn may_be_refused(&self) -> bool {
         matches!(self, Self::Join(_) | Self::Publish(_) | Self::Ask(..))
     }
 }
 
 /// A session on its way into a room.
 #[derive(Debug)]
-pub(super) struct Joining {
+pub(in crate::gateway) struct Joining {
     /// The session.
-    pub(super) link: Arc<Link>,
+    pub(in crate::gateway) link: Arc<Link>,
     /// It was here before: it gets what it missed since.
-    pub(super) since: Option<Position>,
+    pub(in crate::gateway) since: Option<Position>,
     /// True when it asks to recover, whatever it knows.
-    pub(super) recovers: bool,
+    pub(in crate::gateway) recovers: bool,
     /// True when it wants to hear who comes and goes.
-    pub(super) join_leave: bool,
+    pub(in crate::gateway) join_leave: bool,
     /// What a token says about it in this room.
-    pub(super) pass: Pass,
+    pub(in crate::gateway) pass: Pass,
     /// What else it enters.
-    pub(super) arrival: Arc<Arrival>,
+    pub(in crate::gateway) arrival: Arc<Arrival>,
 }
 
 /// A message on its way into a room.
 #[derive(Debug)]
-pub(super) struct Publishing {
+pub(in crate::gateway) struct Publishing {
     /// The message.
-    pub(super) message: Outgoing,
+    pub(in crate::gateway) message: Outgoing,
     /// Its id.
-    pub(super) id: MessageId,
+    pub(in crate::gateway) id: MessageId,
     /// When it was published, on the gateway's clock.
-    pub(super) at: Duration,
+    pub(in crate::gateway) at: Duration,
     /// The same in Unix milliseconds.
-    pub(super) unix_ms: u64,
+    pub(in crate::gateway) unix_ms: u64,
     /// Who wants to know what becomes of it.
-    pub(super) receipt: Option<Arc<Receipt>>,
+    pub(in crate::gateway) receipt: Option<Arc<Receipt>>,
     /// Who is answered.
-    pub(super) asker: Asker,
+    pub(in crate::gateway) asker: Asker,
 }
 
 /// What somebody wants to know of a room.
 #[derive(Debug)]
-pub(super) enum Question {
+pub(in crate::gateway) enum Question {
     /// What was said.
     History {
         /// The page.
@@ -105,7 +105,7 @@ pub(super) enum Question {
 
 /// Who is answered.
 #[derive(Debug)]
-pub(super) enum Asker {
+pub(in crate::gateway) enum Asker {
     /// Nobody.
     Nobody,
     /// A client, to its command with this number.
@@ -116,7 +116,7 @@ pub(super) enum Asker {
 
 impl Asker {
     /// Gives the answer.
-    pub(super) fn tell(self, told: Result<Told, RoomError>) {
+    pub(in crate::gateway) fn tell(self, told: Result<Told, RoomError>) {
         match self {
             Self::Nobody => {}
             // Whoever does not wait any longer does without it.
@@ -132,7 +132,7 @@ impl Asker {
 
 /// An answer.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(in crate::gateway) enum Told {
     /// The message was taken.
     Published(Published),
     /// What was said.
@@ -211,24 +211,24 @@ pub enum RoomError {
 
 /// What a session learns about a room that it has entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entered {
+pub(in crate::gateway) struct Entered {
     /// The room.
-    pub(super) room: Arc<str>,
+    pub(in crate::gateway) room: Arc<str>,
     /// Where its stream stands; none when it keeps nothing.
-    pub(super) position: Option<Position>,
+    pub(in crate::gateway) position: Option<Position>,
     /// How recovery went; none when none was asked for.
-    pub(super) recovered: Option<bool>,
+    pub(in crate::gateway) recovered: Option<bool>,
     /// What the session missed.
-    pub(super) missed: Vec<Arc<Publication>>,
+    pub(in crate::gateway) missed: Vec<Arc<Publication>>,
     /// What a token has for the client in this room.
-    pub(super) data: Option<Arc<Payload>>,
+    pub(in crate::gateway) data: Option<Arc<Payload>>,
     /// Seconds until the session must leave the room.
-    pub(super) ttl: Option<u32>,
+    pub(in crate::gateway) ttl: Option<u32>,
 }
 
 /// A session that enters rooms: when the last one is entered, a frame goes out before any message.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(in crate::gateway) struct Arrival {
     state: Mutex<Arriving>,
 }
 
@@ -241,7 +241,7 @@ struct Arriving {
 
 /// What a session is sent when it has arrived.
 #[derive(Debug)]
-pub(super) enum Welcome {
+pub(in crate::gateway) enum Welcome {
     /// The answer to a login: messages were held back until now.
     Greeting(Greeting),
     /// The answer to a subscription, to the command with this number.
@@ -254,7 +254,7 @@ pub(super) enum Welcome {
 
 /// The answer to a login.
 #[derive(Debug)]
-pub(super) enum Greeting {
+pub(in crate::gateway) enum Greeting {
     /// Nothing is said.
     None,
     /// This frame, whatever was entered.
@@ -265,39 +265,39 @@ pub(super) enum Greeting {
 
 /// What a Centrifuge client learns at its login, beside its rooms.
 #[derive(Debug)]
-pub(super) struct Connected {
+pub(in crate::gateway) struct Connected {
     /// The number of its command.
-    pub(super) command: u32,
+    pub(in crate::gateway) command: u32,
     /// Seconds until the login expires.
-    pub(super) ttl: Option<u32>,
+    pub(in crate::gateway) ttl: Option<u32>,
     /// Seconds between pings.
-    pub(super) ping: u32,
+    pub(in crate::gateway) ping: u32,
     /// What names the session in requests that bring its commands; empty where none do.
-    pub(super) session: String,
+    pub(in crate::gateway) session: String,
     /// The node.
-    pub(super) node: String,
+    pub(in crate::gateway) node: String,
 }
 
 impl Arrival {
     /// An arrival in `rooms` rooms at once, at least one.
-    pub(super) fn new(rooms: usize, welcome: Welcome) -> Arc<Self> {
+    pub(in crate::gateway) fn new(rooms: usize, welcome: Welcome) -> Arc<Self> {
         let state = Arriving { remaining: rooms, entered: Vec::new(), welcome: Some(welcome) };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
     /// A room could not be entered; gives the welcome that will not be said.
-    pub(super) fn refused(&self) -> Option<Welcome> {
+    pub(in crate::gateway) fn refused(&self) -> Option<Welcome> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).welcome.take()
     }
 
     /// True when the client does not ask for the rooms by a command of their own.
-    pub(super) fn is_led(&self) -> bool {
+    pub(in crate::gateway) fn is_led(&self) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         !matches!(state.welcome, Some(Welcome::Subscribed(_)))
     }
 
     /// Notes that one room is entered; gives the welcome, and all rooms, when it was the last one.
-    pub(super) fn arrived(&self, entered: Entered) -> Option<(Welcome, Vec<Entered>)> {
+    pub(in crate::gateway) fn arrived(&self, entered: Entered) -> Option<(Welcome, Vec<Entered>)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.entered.push(entered);
         state.remaining = state.remaining.saturating_sub(1);

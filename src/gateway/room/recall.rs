@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::gateway::archive::Archive;
-use crate::gateway::publication::Publication;
-use crate::gateway::step::Asker;
-use crate::gateway::step::RoomError;
-use crate::gateway::step::Told;
-use crate::gateway::stream::Stream;
+use crate::gateway::room::archive::Archive;
+use crate::gateway::room::publication::Publication;
+use crate::gateway::room::step::Asker;
+use crate::gateway::room::step::RoomError;
+use crate::gateway::room::step::Told;
+use crate::gateway::room::stream::Stream;
 use crate::ids::MessageId;
 use crate::store::Ticket;
 use crate::tasks::OnExit;
@@ -20,13 +20,13 @@ use crate::wire::payload::Payload;
 
 /// Which message is taken back, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Recall {
+pub(in crate::gateway) struct Recall {
     /// The message.
-    pub(super) id: MessageId,
+    pub(in crate::gateway) id: MessageId,
     /// Who takes it back: its author; none when anybody's may be, for the staff.
-    pub(super) author: Option<Arc<str>>,
+    pub(in crate::gateway) author: Option<Arc<str>>,
     /// It may not be older than this, in Unix milliseconds.
-    pub(super) oldest: u64,
+    pub(in crate::gateway) oldest: u64,
 }
 
 /// Why a message is not taken back.
@@ -44,7 +44,7 @@ pub enum RecallError {
 }
 
 /// Puts a tombstone in the place of a message; gives what resolves when that is kept.
-pub(super) fn recall(
+pub(in crate::gateway) fn recall(
     recall: &Recall,
     (archive, room): (Option<&Archive>, &str),
     stream: &mut Stream,
@@ -69,7 +69,7 @@ pub(super) fn recall(
 }
 
 /// Answers when the tombstone is kept, where it is.
-pub(super) fn answer(recalled: Result<Option<Ticket>, RoomError>, asker: Asker, tasks: &Tasks) {
+pub(in crate::gateway) fn answer(recalled: Result<Option<Ticket>, RoomError>, asker: Asker, tasks: &Tasks) {
     match recalled {
         Ok(None) => asker.tell(Ok(Told::Recalled)),
         Err(error) => asker.tell(Err(error)),

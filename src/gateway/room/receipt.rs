@@ -23,7 +23,7 @@ const USERS_MAX: usize = 65_536;
 const OPEN_MAX: usize = 65_536;
 
 /// The tag with the id of a message whose publisher waits for acknowledgements.
-pub(super) const ID_TAG: &str = "msg_id";
+pub(in crate::gateway) const ID_TAG: &str = "msg_id";
 
 /// The counts of one message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Counts {
 
 /// Collects what becomes of one message.
 #[derive(Debug, Default)]
-pub(super) struct Receipt {
+pub(in crate::gateway) struct Receipt {
     state: Mutex<State>,
     change: Notify,
 }
@@ -59,14 +59,14 @@ struct State {
 
 /// The receipts that are waited for, by room.
 #[derive(Debug, Default)]
-pub(super) struct Receipts {
+pub(in crate::gateway) struct Receipts {
     open: Mutex<HashMap<Box<str>, Vec<Weak<Receipt>>>>,
 }
 
 impl Receipts {
     /// A receipt for a message in `room` that waits for `wanted` acknowledgements beside the writing, if for any; none
     /// when too many are open.
-    pub(super) fn open(&self, room: &str, wanted: Option<usize>) -> Option<Arc<Receipt>> {
+    pub(in crate::gateway) fn open(&self, room: &str, wanted: Option<usize>) -> Option<Arc<Receipt>> {
         let mut open = self.lock();
         if open.values().map(Vec::len).sum::<usize>() >= OPEN_MAX {
             open.retain(|_, receipts| {
@@ -81,7 +81,7 @@ impl Receipts {
     }
 
     /// Nobody waits for this receipt any longer.
-    pub(super) fn close(&self, room: &str, receipt: &Arc<Receipt>) {
+    pub(in crate::gateway) fn close(&self, room: &str, receipt: &Arc<Receipt>) {
         let mut open = self.lock();
         let Some(receipts) = open.get_mut(room) else { return };
         receipts.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(receipt)));
@@ -91,7 +91,12 @@ impl Receipts {
     }
 
     /// A user has acknowledged a message of a room: by its id, or by its offset. False when nobody waits for it.
-    pub(super) fn acknowledged(&self, room: &str, message: Acknowledged, user: &Arc<str>) -> bool {
+    pub(in crate::gateway) fn acknowledged(
+        &self,
+        room: &str,
+        message: Acknowledged,
+        user: &Arc<str>,
+    ) -> bool {
         let receipts = self.lock().get(room).cloned().unwrap_or_default();
         let open = receipts.iter().filter_map(Weak::upgrade).filter(|receipt| receipt.is_of(message));
         open.map(|receipt| receipt.acknowledged(user)).count() > 0
@@ -104,7 +109,7 @@ impl Receipts {
 
 /// Which message a user acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Acknowledged {
+pub(in crate::gateway) enum Acknowledged {
     /// The one with this id.
     Id(MessageId),
     /// The one at this offset.
@@ -118,7 +123,7 @@ impl Receipt {
     }
 
     /// A receipt for one session that was sent the message already.
-    pub(super) fn alone() -> Arc<Self> {
+    pub(in crate::gateway) fn alone() -> Arc<Self> {
         let receipt = Self::new(None);
         receipt.queued();
         receipt.complete();
@@ -126,7 +131,7 @@ impl Receipt {
     }
 
     /// The message was taken in.
-    pub(super) fn is_for(&self, id: MessageId, offset: u64) {
+    pub(in crate::gateway) fn is_for(&self, id: MessageId, offset: u64) {
         self.change(|state| state.message = Some((id, offset)));
     }
 
@@ -139,22 +144,22 @@ impl Receipt {
     }
 
     /// The message is on its way to one more session.
-    pub(super) fn queued(&self) {
+    pub(in crate::gateway) fn queued(&self) {
         self.change(|state| state.counts.queued += 1);
     }
 
     /// A session's socket has taken it.
-    pub(super) fn written(&self) {
+    pub(in crate::gateway) fn written(&self) {
         self.change(|state| state.counts.written += 1);
     }
 
     /// A session will not get it.
-    pub(super) fn lost(&self) {
+    pub(in crate::gateway) fn lost(&self) {
         self.change(|state| state.counts.lost += 1);
     }
 
     /// A user has acknowledged it.
-    pub(super) fn acknowledged(&self, user: &Arc<str>) {
+    pub(in crate::gateway) fn acknowledged(&self, user: &Arc<str>) {
         self.change(|state| {
             if state.users.len() < USERS_MAX && state.users.insert(Arc::clone(user)) {
                 state.counts.acknowledged += 1;
@@ -163,12 +168,12 @@ impl Receipt {
     }
 
     /// Everybody who is to get it is counted.
-    pub(super) fn complete(&self) {
+    pub(in crate::gateway) fn complete(&self) {
         self.change(|state| state.complete = true);
     }
 
     /// Waits until all is done that is waited for, `patience` at the longest; gives the counts as they are then.
-    pub(super) async fn wait(&self, patience: Duration) -> Counts {
+    pub(in crate::gateway) async fn wait(&self, patience: Duration) -> Counts {
         let done = async {
             loop {
                 let change = self.change.notified();

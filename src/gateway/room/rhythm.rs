@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_millis(1);
 
 /// What a room has done of late.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rhythm {
+pub(in crate::gateway) struct Rhythm {
     ended: Duration,
     took: Duration,
     span: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Rhythm {
 
 impl Rhythm {
     /// The room was at work from `begun` to `ended`.
-    pub(super) fn worked(&mut self, begun: Duration, ended: Duration) {
+    pub(in crate::gateway) fn worked(&mut self, begun: Duration, ended: Duration) {
         self.ended = ended;
         self.took = ended.saturating_sub(begun);
         if ended.saturating_sub(self.span) > SPAN {
@@ -40,7 +40,7 @@ impl Rhythm {
     }
 
     /// How long a message that comes at `now` waits for others; none when it does not.
-    pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
+    pub(in crate::gateway) fn wait(&self, now: Duration) -> Option<Duration> {
         let busy = self.works > BUSY && now.saturating_sub(self.span) <= SPAN;
         let patience = if busy { self.took.max(WAIT_BUSY) } else { self.took };
         let due = self.ended + patience.min(WAIT_MAX);

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::value::to_raw_value;
 
-use crate::gateway::publication::Publication;
+use crate::gateway::room::publication::Publication;
 use crate::wire::payload::Payload;
 
 /// Writes room, id, author and time into a message.
-pub(super) fn stamp(room: &str, publication: &mut Publication) {
+pub(in crate::gateway) fn stamp(room: &str, publication: &mut Publication) {
     let members = serde_json::from_slice::<BTreeMap<&str, Box<RawValue>>>(publication.payload.bytes());
     let Ok(mut members) = members else { return };
     let id = publication.id.to_string();
@@ -41,7 +41,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::gateway::publication::Card;
+    use crate::gateway::room::publication::Card;
     use crate::ids::MessageId;
     use crate::ids::SessionId;
 

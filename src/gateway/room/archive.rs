@@ -14,12 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::gateway::index;
-use crate::gateway::publication::Card;
-use crate::gateway::publication::Publication;
-use crate::gateway::stream::Position;
-use crate::gateway::stream::Query;
-use crate::gateway::stream::Stream;
+use crate::gateway::room::index;
+use crate::gateway::room::publication::Card;
+use crate::gateway::room::publication::Publication;
+use crate::gateway::room::stream::Position;
+use crate::gateway::room::stream::Query;
+use crate::gateway::room::stream::Stream;
 use crate::ids::Epoch;
 use crate::ids::MessageId;
 use crate::ids::SessionId;
@@ -50,7 +50,7 @@ const CRASHES: &[u8] = b"\0crashes";
 
 /// What durable rooms keep.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(in crate::gateway) struct Archive {
     store: Store,
     /// How many stops so far were not clean.
     crashes: u64,
@@ -100,7 +100,7 @@ struct Publisher {
 
 /// A payload as it is kept; bytes in Base64.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Content {
+pub(in crate::gateway) enum Content {
     #[serde(rename = "j")]
     Json(String),
     #[serde(rename = "t")]
@@ -115,7 +115,7 @@ impl Archive {
     /// # Errors
     ///
     /// When the store can not be read or written.
-    pub(super) fn open(store: Store) -> Result<Self, store::Error> {
+    pub(in crate::gateway) fn open(store: Store) -> Result<Self, store::Error> {
         let kept = store.read(Table::Rooms, CRASHES)?;
         let mut crashes = kept.and_then(|kept| serde_json::from_slice(&kept).ok()).unwrap_or(0);
         if !store.is_clean_start() {
@@ -142,7 +142,7 @@ impl Archive {
     }
 
     /// The stream of a room with the last `ring` of its messages; none when nothing is kept, or it can not be read.
-    pub(super) fn load(&self, room: &str, ring: usize) -> Option<Stream> {
+    pub(in crate::gateway) fn load(&self, room: &str, ring: usize) -> Option<Stream> {
         let standing = match self.store.read(Table::Rooms, room_key(room).as_ref()) {
             Ok(Some(standing)) => serde_json::from_slice::<Standing>(&standing).ok()?,
             Ok(None) => {
@@ -162,7 +162,7 @@ impl Archive {
     }
 
     /// Keeps messages that bring the stream to `position`, and lets go of those beyond `size`.
-    pub(super) fn append(
+    pub(in crate::gateway) fn append(
         &self,
         room: &str,
         position: Position,
@@ -191,7 +191,7 @@ impl Archive {
     }
 
     /// Lets go of all messages of a room; the stream goes on from `position`.
-    pub(super) fn clear(&self, room: &str, position: Position) {
+    pub(in crate::gateway) fn clear(&self, room: &str, position: Position) {
         let mut batch = Batch::new();
         batch.delete_range(Table::Publications, &Span::prefix(room_key(room)));
         index::clear(&mut batch, room);
@@ -203,7 +203,7 @@ impl Archive {
 
     /// Lets go of what is older than `oldest`, in Unix milliseconds, and of the room itself when nothing is left and nobody
     /// has it in memory.
-    pub(super) fn expire(&self, room: &str, oldest: u64, in_memory: bool) {
+    pub(in crate::gateway) fn expire(&self, room: &str, oldest: u64, in_memory: bool) {
         if let Err(error) = self.try_expire(room, oldest, in_memory) {
             tracing::warn!(room, %error, "old messages of a room can not be let go now");
         }
@@ -240,7 +240,7 @@ impl Archive {
     }
 
     /// The next rooms of which something is kept, round after round.
-    pub(super) fn next_rooms(&self, items: usize) -> Vec<String> {
+    pub(in crate::gateway) fn next_rooms(&self, items: usize) -> Vec<String> {
         let mut from = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = Limit { items, bytes: READ_MAX };
         let page = self.store.range(Table::Rooms, &Span::from(&*from), Direction::Up, limit);
@@ -253,14 +253,18 @@ impl Archive {
     }
 
     /// The message with this id, when it is kept.
-    pub(super) fn find(&self, room: &str, id: MessageId) -> Option<Publication> {
+    pub(in crate::gateway) fn find(&self, room: &str, id: MessageId) -> Option<Publication> {
         let offset = index::offset(&self.store, room, id).ok()??;
         let key = Key::new().text(room).number(offset);
         decoded(offset, &self.store.read(Table::Publications, key.as_ref()).ok()??)
     }
 
     /// Puts a tombstone into the place of a message; nobody counts it as unread any longer.
-    pub(super) fn bury(&self, room: &str, tombstone: &Publication) -> Result<Ticket, store::Error> {
+    pub(in crate::gateway) fn bury(
+        &self,
+        room: &str,
+        tombstone: &Publication,
+    ) -> Result<Ticket, store::Error> {
         let mut batch = Batch::new();
         let key = Key::new().text(room).number(tombstone.offset);
         batch.put(Table::Publications, key.as_ref(), encoded(tombstone));
@@ -278,7 +282,7 @@ impl Archive {
     }
 
     /// What came behind `offset` and before `before`: all of it, or none when some of it is gone.
-    pub(super) fn behind(
+    pub(in crate::gateway) fn behind(
         &self,
         room: &str,
         offset: u64,
@@ -295,7 +299,7 @@ impl Archive {
     }
 
     /// A page of a room's history, of which `newer` gives what is in memory: everything from `in_memory` on.
-    pub(super) fn page(
+    pub(in crate::gateway) fn page(
         &self,
         room: &str,
         query: Query,
@@ -415,7 +419,7 @@ fn decoded(offset: u64, value: &[u8]) -> Option<Publication> {
 
 impl Content {
     /// A payload, to be kept.
-    pub(super) fn of(payload: &Payload) -> Self {
+    pub(in crate::gateway) fn of(payload: &Payload) -> Self {
         let text = || String::from_utf8_lossy(payload.bytes()).into_owned();
         match payload.kind() {
             Kind::Json => Self::Json(text()),
@@ -425,7 +429,7 @@ impl Content {
     }
 
     /// The payload that was kept.
-    pub(super) fn payload(self) -> Option<Payload> {
+    pub(in crate::gateway) fn payload(self) -> Option<Payload> {
         match self {
             Self::Json(json) => Payload::restore(Kind::Json, json.as_bytes()),
             Self::Text(text) => Payload::restore(Kind::Text, text.as_bytes()),

@@ -26,61 +26,61 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::gateway::link::Link;
-use crate::gateway::rhythm::Rhythm;
-use crate::gateway::step::Step;
-use crate::gateway::stream::Stream;
+use crate::gateway::room::rhythm::Rhythm;
+use crate::gateway::room::step::Step;
+use crate::gateway::room::stream::Stream;
 use crate::wire::payload::Payload;
 
 /// The sessions in a room, by their number.
-pub(super) type Members = BTreeMap<u64, Member>;
+pub(in crate::gateway) type Members = BTreeMap<u64, Member>;
 
 /// The most steps that wait in one room.
-pub(super) const QUEUE_MAX: usize = 4096;
+pub(in crate::gateway) const QUEUE_MAX: usize = 4096;
 
 /// How many batches one caller delivers before it hands over.
 const BATCHES_MAX: usize = 32;
 
 /// Rooms are spread over so many locks.
-pub(super) const SHARDS: usize = 64;
+pub(in crate::gateway) const SHARDS: usize = 64;
 
 /// A session in a room.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
+pub(in crate::gateway) struct Member {
     /// Its link.
-    pub(super) link: Arc<Link>,
+    pub(in crate::gateway) link: Arc<Link>,
     /// True when it wants to hear who comes and goes.
-    pub(super) join_leave: bool,
+    pub(in crate::gateway) join_leave: bool,
     /// What a token says about it, for others in the room.
-    pub(super) info: Option<Arc<Payload>>,
+    pub(in crate::gateway) info: Option<Arc<Payload>>,
     /// True when it does not show among those who are there.
-    pub(super) hidden: bool,
+    pub(in crate::gateway) hidden: bool,
 }
 
 /// What is in a room.
 #[derive(Debug, Default)]
-pub(super) struct Inside {
+pub(in crate::gateway) struct Inside {
     /// Who.
-    pub(super) members: Members,
+    pub(in crate::gateway) members: Members,
     /// What was said; none while nothing is kept.
-    pub(super) stream: Option<Box<Stream>>,
+    pub(in crate::gateway) stream: Option<Box<Stream>>,
     /// When the last work on it ended, on the gateway's clock.
-    pub(super) ended: Duration,
+    pub(in crate::gateway) ended: Duration,
     /// When somebody last came, went or spoke, on the gateway's clock.
-    pub(super) touched: Duration,
+    pub(in crate::gateway) touched: Duration,
     /// When there is something to forget, on the gateway's clock.
-    pub(super) until: Duration,
+    pub(in crate::gateway) until: Duration,
 }
 
 /// The room has too much to do, or there are too many rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Busy;
+pub(in crate::gateway) struct Busy;
 
 /// What a worker does with a run of steps; false when the room need not be remembered.
-pub(super) type Work<'a> = &'a (dyn Fn(&Arc<str>, VecDeque<Step>, &mut Inside) -> bool + Sync);
+pub(in crate::gateway) type Work<'a> = &'a (dyn Fn(&Arc<str>, VecDeque<Step>, &mut Inside) -> bool + Sync);
 
 /// What is left to do for whoever added a step.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(in crate::gateway) enum Next {
     /// Nothing.
     Done,
     /// Go on with the room, elsewhere.
@@ -91,7 +91,7 @@ pub(super) enum Next {
 
 /// A room whose worker has handed over: call [`Rooms::resume`] with it.
 #[derive(Debug)]
-pub(super) struct Unfinished {
+pub(in crate::gateway) struct Unfinished {
     room: Arc<str>,
     inside: Box<Inside>,
     begun: Duration,
@@ -99,7 +99,7 @@ pub(super) struct Unfinished {
 
 /// All rooms of this node.
 #[derive(Debug)]
-pub(super) struct Rooms {
+pub(in crate::gateway) struct Rooms {
     shards: Vec<Mutex<HashMap<Arc<str>, Room>>>,
     hasher: RandomState,
     count: Gauge,
@@ -122,19 +122,19 @@ struct Room {
 
 impl Rooms {
     /// No rooms, and room for `rooms_max`; `count` follows how many there are.
-    pub(super) fn new(rooms_max: usize, count: Gauge) -> Self {
+    pub(in crate::gateway) fn new(rooms_max: usize, count: Gauge) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, hasher: RandomState::new(), count, rooms_max: AtomicUsize::new(rooms_max) }
     }
 
     /// Takes a new limit.
-    pub(super) fn resize(&self, rooms_max: usize) {
+    pub(in crate::gateway) fn resize(&self, rooms_max: usize) {
         self.rooms_max.store(rooms_max, Relaxed);
     }
 
     /// Adds a step to a room, and works on its queue when nobody else does. A room that does not exist is made for the
     /// step when `makes`; else there is nothing to do. At `now` messages may wait for others to come.
-    pub(super) fn submit(
+    pub(in crate::gateway) fn submit(
         &self,
         room: &str,
         step: Step,
@@ -178,7 +178,7 @@ impl Rooms {
     }
 
     /// Works on messages that have waited for others until `now`.
-    pub(super) fn come_for(&self, room: &Arc<str>, now: Duration, work: Work<'_>) -> Next {
+    pub(in crate::gateway) fn come_for(&self, room: &Arc<str>, now: Duration, work: Work<'_>) -> Next {
         let mut shard = self.shard(room);
         let Some(entry) = shard.get_mut(room) else { return Next::Done };
         entry.awaits = false;
@@ -188,7 +188,7 @@ impl Rooms {
     }
 
     /// Goes on with a room's queue; gives it back when there is more to do than one caller should.
-    pub(super) fn resume(&self, unfinished: Unfinished, work: Work<'_>) -> Next {
+    pub(in crate::gateway) fn resume(&self, unfinished: Unfinished, work: Work<'_>) -> Next {
         let Unfinished { room, mut inside, begun } = unfinished;
         let mut keep = true;
         for _ in 0..BATCHES_MAX {
@@ -216,12 +216,12 @@ impl Rooms {
     }
 
     /// How many sessions are in a room, as of its last work.
-    pub(super) fn members(&self, room: &str) -> usize {
+    pub(in crate::gateway) fn members(&self, room: &str) -> usize {
         self.shard(room).get(room).map_or(0, |entry| entry.members)
     }
 
     /// The rooms with somebody in them whose name is `wanted`, and how many are in each.
-    pub(super) fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<(Arc<str>, usize)> {
+    pub(in crate::gateway) fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<(Arc<str>, usize)> {
         let mut found = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,12 +232,12 @@ impl Rooms {
     }
 
     /// The rooms of one of the [`SHARDS`] that have something to forget at `now`.
-    pub(super) fn due(&self, turn: usize, now: Duration) -> Vec<Arc<str>> {
+    pub(in crate::gateway) fn due(&self, turn: usize, now: Duration) -> Vec<Arc<str>> {
         self.of_turn(turn, |entry| entry.until <= now)
     }
 
     /// The rooms of one of the [`SHARDS`] that keep messages.
-    pub(super) fn keeping(&self, turn: usize) -> Vec<Arc<str>> {
+    pub(in crate::gateway) fn keeping(&self, turn: usize) -> Vec<Arc<str>> {
         self.of_turn(turn, |entry| entry.bytes > 0)
     }
 
