@@ -6,12 +6,12 @@
 //! then its commands come by requests of their own (`emulation`). From then on one task reads it and drives one
 //! `session` (a state machine without I/O); everybody else reaches the client through its `link`. A message
 //! published in a room is encoded once per form (`form`) and written by the publisher itself to the sockets of all
-//! members (`worker`), in the order that the room's queue gives it (`rooms`). Heartbeats are one sweep for
+//! members, in the order that the room's queue gives it (`room`). Heartbeats are one sweep for
 //! all sessions (`heartbeat`).
 //!
 //! ```text
-//! in:   socket -> connection -> session -> effects -> rooms
-//! out:  rooms -> worker -> form -> link -> socket   (what does not fit: outbox, then connection)
+//! in:   socket -> connection -> session -> effects -> room
+//! out:  room -> form -> link -> socket   (what does not fit: outbox, then connection)
 //! ```
 //!
 //! # What it is not

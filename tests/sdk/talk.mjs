@@ -1,5 +1,6 @@
 // The published Centrifuge SDK and a plain websocket talk in one room, through whatever stands at the address.
 // Usage: node talk.mjs ws[s]://HOST:PORT [ca.pem]; exits 0 when everything was as it should be.
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { Centrifuge } from "centrifuge";
@@ -73,6 +74,65 @@ const back = new Promise((resolve) => {
 });
 text.send(JSON.stringify({ cid: "lobby", d: Buffer.from("from the text side").toString("base64") }));
 assert.equal(await within("a text reaches the SDK", back), "from the text side");
+
+// Clients of goim and its relatives in one room with the SDK and a text client.
+const chat = "live://8000202405211";
+
+/** A packet: length, header length, version, operation, sequence, body. */
+function packet(operation, body) {
+  const bytes = Buffer.alloc(16 + Buffer.byteLength(body));
+  bytes.writeInt32BE(bytes.length, 0);
+  bytes.writeInt16BE(16, 4);
+  bytes.writeInt16BE(1, 6);
+  bytes.writeInt32BE(operation, 8);
+  bytes.writeInt32BE(1, 12);
+  bytes.write(body, 16);
+  return bytes;
+}
+
+/** The next body of one of these operations, from within a batch as well. */
+function body(socket, ...operations) {
+  return within(`operation ${operations}`, new Promise((resolve) => {
+    socket.on("message", (bytes) => {
+      const inner = bytes.readInt32BE(8) === 9 ? bytes.subarray(16) : bytes;
+      if (operations.includes(inner.readInt32BE(8))) resolve(inner.subarray(16).toString());
+    });
+  }));
+}
+
+async function speaker(path, login) {
+  const socket = new Socket(`${base}${path}`);
+  await next(socket, "open");
+  const done = body(socket, 8);
+  socket.send(packet(7, JSON.stringify(login)));
+  await done;
+  return socket;
+}
+
+const md5 = (text) => createHash("md5").update(text).digest("hex");
+const goim = await speaker("/sub", { mid: 123, room_id: chat, accepts: [1000] });
+const orim = await speaker("/orim/sub", {
+  mid: "202405211", room_id: chat, accepts: "[8000202405211]", key: md5(`202405211-web-${chat}`), shop_id: "8000",
+});
+const golang = await speaker("/golang-im/ws", {
+  user_id: 7, device_id: md5("web_7"), platform: "web", room_id: chat,
+});
+const reader = new Socket(`${base}/ws?token=dora&cid=${encodeURIComponent(chat)}`);
+await next(reader, "open");
+const joined = next(reader, "message");
+reader.send("ping");
+await joined;
+const inChat = await subscribed(alice.made, chat);
+const heard = [body(goim, 5), body(orim, 5), body(golang, 5)];
+const read = next(reader, "message");
+await within("publish", inChat.publish({ type: "text", msg: "to every dialect" }));
+for (const text of [...(await Promise.all(heard)), (await read).toString()]) {
+  assert.equal(JSON.parse(text).msg, "to every dialect");
+}
+const fromGoim = next(inChat, "publication");
+goim.send(packet(4, "from a packet"));
+assert.equal((await fromGoim).data, "from a packet");
+for (const socket of [goim, orim, golang, reader]) socket.close();
 
 // A room left is a room that is silent; one's own refusals come as errors.
 const left = next(bobs, "unsubscribed");
