@@ -23,7 +23,7 @@ bench: deps-bench ## Measure, each figure against a baseline of the same run
 	$(CARGO) bench --locked --bench relay
 	$(CARGO) bench --locked --bench journal
 	$(CARGO) bench --locked --bench store
-	$(CARGO) bench --locked --bench fanout
+	$(CARGO) bench --locked --bench gateway
 
 chaos: ## Let everything go wrong that can, and say what is lost: a table, and exit code 1 when a promise breaks
 	$(CARGO) bench --locked --bench chaos
@@ -49,7 +49,9 @@ deps-test:
 
 # The library's folder has the name of the machine's architecture in it.
 deps-bench:
-	@tests/install.sh rsyslogd=rsyslog "$$(echo /usr/lib/*/rsyslog)/lmnsd_ossl.so=rsyslog-openssl"
+	@tests/install.sh nginx=nginx openssl=openssl \
+		/usr/lib/nginx/modules/ngx_nchan_module.so=libnginx-mod-nchan \
+		rsyslogd=rsyslog "$$(echo /usr/lib/*/rsyslog)/lmnsd_ossl.so=rsyslog-openssl"
 
 clean: ## Remove what was built
 	$(CARGO) clean

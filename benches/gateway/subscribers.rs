@@ -21,9 +21,9 @@ use pillion::tasks::Tasks;
 
 use crate::child::Child;
 use crate::frames;
-use crate::publisher;
 use crate::publisher::Pace;
 use crate::publisher::Publisher;
+use crate::route::Route;
 
 /// How long the last message may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +52,8 @@ pub(crate) struct Received {
 
 struct Score {
     epoch: Instant,
+    /// The length of a message.
+    size: usize,
     /// The first message as it comes: the others stand in the same place of theirs.
     template: OnceLock<(Vec<u8>, usize)>,
     delays: Mutex<Vec<u32>>,
@@ -60,12 +62,13 @@ struct Score {
 }
 
 impl Subscribers {
-    /// Nobody yet.
-    pub(crate) fn new() -> Self {
+    /// Nobody yet; those who come will get messages of `size` bytes.
+    pub(crate) fn new(size: usize) -> Self {
         // The only worker is the thread of all clients.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let score = Score {
             epoch: clock::now(),
+            size,
             template: OnceLock::new(),
             delays: Mutex::default(),
             disordered: AtomicU64::new(0),
@@ -75,16 +78,16 @@ impl Subscribers {
     }
 
     /// Opens `count` more sessions in the room, one after the other.
-    pub(crate) fn join(&mut self, daemon: &Child, count: usize) {
+    pub(crate) fn join(&mut self, route: &Route, count: usize) {
         for _ in 0..count {
-            self.add(publisher::open_subscriber(&daemon.socket(), self.count));
+            self.add(route.open_subscriber(self.count));
         }
     }
 
     /// Opens `count` more bare connections.
     pub(crate) fn join_floor(&mut self, floor: &Child, count: usize) {
         for _ in 0..count {
-            self.add(UnixStream::connect(floor.socket()).unwrap());
+            self.add(floor.place().connect());
         }
     }
 
@@ -183,7 +186,7 @@ impl Subscriber {
             let place = frames::place(text);
             (text.to_vec(), place.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(text))))
         });
-        let (number, due) = frames::read(text, *place).unwrap();
+        let (number, due) = frames::read(text, *place, self.score.size).unwrap();
         // Each round begins with number 0.
         if number != self.next && number != 0 {
             self.score.disordered.fetch_add(1, Relaxed);

@@ -1,15 +1,12 @@
 //! Frames as a client writes and reads them, and the message in them: its number and when it was due.
 
-/// The length of a message in bytes, its quotes included.
-pub(crate) const MESSAGE: usize = 100;
-
 /// How a message begins; its number and its time follow, [`DIGITS`] digits each.
 const MARK: &[u8] = b"message ";
 const DIGITS: usize = 20;
 
-/// A message: the `number`th, due `at` nanoseconds after the start.
-pub(crate) fn message(number: u64, at: u64) -> Vec<u8> {
-    let text = format!("\"message {number:020}{at:020}{:.<1$}\"", "", MESSAGE - 2 - MARK.len() - 2 * DIGITS);
+/// A message of `size` bytes, its quotes included: the `number`th, due `at` nanoseconds after the start.
+pub(crate) fn message(number: u64, at: u64, size: usize) -> Vec<u8> {
+    let text = format!("\"message {number:020}{at:020}{:.<1$}\"", "", size - 2 - MARK.len() - 2 * DIGITS);
     text.into_bytes()
 }
 
@@ -18,9 +15,9 @@ pub(crate) fn place(frame: &[u8]) -> Option<usize> {
     frame.windows(MARK.len()).position(|part| part == MARK).map(|at| at - 1)
 }
 
-/// Number and time of the message at `place` in `frame`, when it is there and whole.
-pub(crate) fn read(frame: &[u8], place: usize) -> Option<(u64, u64)> {
-    let message = frame.get(place..place + MESSAGE)?;
+/// Number and time of the message of `size` bytes at `place` in `frame`, when it is there and whole.
+pub(crate) fn read(frame: &[u8], place: usize, size: usize) -> Option<(u64, u64)> {
+    let message = frame.get(place..place + size)?;
     let rest = message.strip_prefix(b"\"")?.strip_prefix(MARK)?;
     let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
     Some((number(&rest[..DIGITS])?, number(&rest[DIGITS..2 * DIGITS])?))
@@ -57,7 +54,10 @@ pub(crate) fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     match bytes {
         [_, len @ 0..=125, ..] => Some((2, 2 + usize::from(*len))),
         [_, 126, high, low, ..] => Some((4, 4 + usize::from(u16::from_be_bytes([*high, *low])))),
-        [_, 127, ..] => panic!("a frame of more than 65 535 bytes"),
+        [_, 127, length @ ..] => {
+            let length = u64::from_be_bytes(*length.first_chunk()?);
+            Some((10, 10 + usize::try_from(length).unwrap()))
+        }
         _ => None,
     }
 }
