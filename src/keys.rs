@@ -6,7 +6,7 @@
 //! A key is compared by its SHA-256, in constant time, with every known one, so that the time an answer takes tells
 //! nothing. A rate limits each key by itself; a refusal because of a scope costs nothing of it.
 //!
-//! With `auth.insecure` nobody needs a key, and whatever is presented is taken for [`Key::anyone`], unless it is known.
+//! With `auth.insecure` nobody needs a key, and whatever is presented is taken for `Key::anyone`, unless it is known.
 
 use std::time::Duration;
 

@@ -73,7 +73,7 @@ impl Deref for Body<'_> {
 }
 
 impl Bodies {
-    /// Room for [`BUDGET`] bytes.
+    /// Room for `BUDGET` bytes.
     #[must_use]
     pub fn new() -> Self {
         Self { room: Semaphore::new(BUDGET / UNIT) }

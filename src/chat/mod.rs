@@ -17,8 +17,8 @@
 //! # Limits
 //!
 //! Everything that is kept has a number or a time after which it goes: customers of a shop (`chat.customers`),
-//! profiles and read offsets (`chat.profile_ttl`), notices ([`notices::NOTICES_MAX`] for each of
-//! [`notices::SHOPS_MAX`] shops), uploads (`chat.upload_ttl`, `chat.upload_limit`). A sweeper takes away what is too old;
+//! profiles and read offsets (`chat.profile_ttl`), notices (`notices::NOTICES_MAX` for each of
+//! `notices::SHOPS_MAX` shops), uploads (`chat.upload_ttl`, `chat.upload_limit`). A sweeper takes away what is too old;
 //! what goes is counted.
 //!
 //! # What is lost in a crash

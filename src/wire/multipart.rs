@@ -1,6 +1,6 @@
 //! Forms with files (`multipart/form-data`), read as they come: nothing but the end of what has come so far is held.
 //!
-//! Limits: a boundary of 70 bytes, as its standard says, and [`HEAD_MAX`] bytes of headers of one part. What is wrong is
+//! Limits: a boundary of 70 bytes, as its standard says, and `HEAD_MAX` bytes of headers of one part. What is wrong is
 //! a [`Fault`]; behind it nothing is read.
 
 use memchr::memmem::find;
