@@ -66,3 +66,17 @@ pub(crate) mod hands {
         HANDS.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_moves_the_hands_of_its_own_thread() {
+        let hands = hands::Hands { uptime: Duration::from_secs(7), wall: Duration::from_secs(9) };
+        hands::set(hands);
+        assert_eq!((uptime(), wall()), (hands.uptime, hands.wall));
+        let elsewhere = std::thread::spawn(wall).join().unwrap();
+        assert_ne!(elsewhere, hands.wall);
+    }
+}
