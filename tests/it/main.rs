@@ -39,6 +39,7 @@ mod ops_logstash;
 mod ops_nginx;
 mod ops_nginx_live;
 mod ops_systemd;
+mod originals;
 mod people;
 mod receipts;
 mod sdk;
