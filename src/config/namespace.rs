@@ -9,6 +9,9 @@ use super::settings::Slow;
 use super::settings::Subscribe;
 use crate::units::Bare;
 
+/// The namespace of chats: what they say is kept, or there would be no unread counts.
+const CHATS: &str = "live";
+
 /// The most messages that a room may keep.
 const HISTORY_MAX: i64 = 1_000_000;
 
@@ -41,8 +44,10 @@ pub(super) fn namespaces(read: Reader<'_>) -> Vec<Namespace> {
         }
         namespaces.push(rules(table, name.unwrap_or_default()));
     }
-    if !namespaces.iter().any(|namespace| namespace.name.is_empty()) {
-        namespaces.push(Namespace::named(""));
+    for name in ["", CHATS] {
+        if !namespaces.iter().any(|namespace| namespace.name == name) {
+            namespaces.push(Namespace::named(name));
+        }
     }
     namespaces
 }
@@ -87,7 +92,7 @@ impl Namespace {
     /// The rules where nothing else is written: those that the manual shows.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self {
+        let usual = Self {
             name: name.to_owned(),
             subscribe: Subscribe::Token,
             publish: Publish::Members,
@@ -97,6 +102,15 @@ impl Namespace {
             presence: true,
             join_leave: false,
             slow: Slow::Disconnect,
+        };
+        match name {
+            CHATS => Self {
+                history_size: 10_000,
+                history_ttl: Duration::from_secs(30 * 86_400),
+                durable: true,
+                ..usual
+            },
+            _ => usual,
         }
     }
 }

@@ -342,12 +342,12 @@ fn the_replay_tail_can_be_off_and_follows_a_longer_line() {
 }
 
 #[test]
-fn routes_of_a_file_replace_the_defaults_and_namespaces_keep_the_empty_name() {
+fn routes_of_a_file_replace_the_defaults_and_namespaces_keep_the_empty_name_and_that_of_chats() {
     let text = "[[gateway.route]]\npath = \"/sub\"\ndialect = \"centrifuge\"\n[[gateway.namespace]]\nname = \"chat\"";
     let gateway = valid(text).gateway;
     let paths: Vec<_> = gateway.routes.iter().map(|route| route.path.as_str()).collect();
     let names: Vec<_> = gateway.namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
-    assert_eq!((paths, names), (vec!["/sub"], vec!["chat", ""]));
+    assert_eq!((paths, names), (vec!["/sub"], vec!["chat", "", "live"]));
     assert!(valid("[gateway]\nroute = []").gateway.routes.is_empty());
 }
 

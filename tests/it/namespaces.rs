@@ -56,11 +56,11 @@ async fn new_rules_count_at_once_for_rooms_and_sessions_that_are_there() {
 #[tokio::test]
 async fn rules_that_were_put_outlive_a_reload_and_a_kill() {
     let mut daemon = Daemon::start(&[TRIAL, FILE]).await;
-    assert_eq!(names(&daemon).await, [":file", "news:file"]);
+    assert_eq!(names(&daemon).await, [":file", "live:file", "news:file"]);
     for (line, body) in [("PUT /namespaces/chat", r#"{"subscribe":"anyone"}"#), ("PUT /namespaces/", "{}")] {
         assert_eq!(admin(&daemon, line, body).await.status, 200, "{line}");
     }
-    let expected = [":api", "chat:api", "news:file"];
+    let expected = [":api", "chat:api", "live:file", "news:file"];
     assert_eq!(names(&daemon).await, expected);
     daemon.signal(Signal::HUP);
     daemon.log.record("the reload", |record| record["desc"] == "changed: nothing").await;
