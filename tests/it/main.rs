@@ -47,6 +47,7 @@ mod server_api;
 mod server_api_goim;
 mod server_api_rooms;
 mod shipped;
+mod simulation;
 mod sink;
 mod sink_beats;
 mod sink_faults;
