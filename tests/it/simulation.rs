@@ -86,6 +86,7 @@ impl Peer {
 }
 
 #[tokio::test]
+#[allow(clippy::print_stdout, reason = "a failure must say which seed replays it")]
 async fn clients_that_come_and_go_hear_everything_or_are_told() {
     let seed = std::env::var("PILLION_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) + 1);
